@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import small_models
 from http_app import Ask, client
 
 from clickflow.online.http import about, keys, problems, server
+from clickflow.online.http.schema import EPOCH
 from clickflow.online.page import after, chinese, chinese_faults, registry, static_files, subjects
 from clickflow.online.served import Served
 from clickflow.params.file import load
@@ -22,6 +24,7 @@ from clickflow.params.schema import Params
 from clickflow.registry import ledger
 from clickflow.sequences.store import open_split
 from clickflow.system import integrity
+from clickflow.system.errors import UsageError
 from clickflow.system.files import write_json
 from clickflow.system.paths import Paths
 
@@ -104,7 +107,8 @@ def test_answers_after_each_step_are_those_of_the_public_route(
 ) -> None:
     monkeypatch.setattr(after, "CELLS", cells)
     steps = [
-        {"item": step.item, "action": step.action, "time": step.time} | ({"price": step.price} if step.price else {})
+        {"item": step.item, "action": step.action, "time": (EPOCH + timedelta(microseconds=step.time or 0)).isoformat()}
+        | ({"price": step.price} if step.price else {})
         for step in online_shop.history(folder, served, 3)
     ]
     body = {"model": served.model, "history": steps, "k": 4, "watch": ["5", "none"]}
@@ -262,6 +266,35 @@ def test_the_last_runs_are_those_that_the_command_line_lists(
     found = ask("GET", "/v1/console/runs").json()
     assert [(run["id"], run["state"]) for run in found["runs"]] == [("april", "failed"), ("march", "recorded")]
     assert found["runs"][1]["dag_run"] == "retrain/manual__1"
+
+
+def test_what_the_registry_said_before_is_shown_at_once_while_it_is_asked_again(
+    served: Served, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow opens slowly: seconds, and a quarter of a minute under load."""
+    asked: list[Any] = []
+
+    def verb(_: Any, words: Any, person: str | None = None) -> Any:
+        asked.append(words)
+        if len(asked) > 2:
+            raise UsageError("MLflow is away")
+        return {"models": {served.model: {"candidate": len(asked), "notes": []}}}
+
+    monkeypatch.setattr(registry.Registry, "_verb", verb)
+    ask = client(served, extra={"params": params, "paths": Paths(tmp_path)})
+
+    def said(query: str = "") -> tuple[Any, ...]:
+        answer = ask("GET", f"/v1/console/status{query}").json()
+        return answer["models"][served.model]["candidate"], answer["stale"], answer["note"], len(asked), answer["made"]
+
+    first = said()
+    assert first[:4] == (1, False, "", 1)
+    assert said() == first
+    monkeypatch.setattr(registry, "FRESH", -1.0)
+    assert said() == (1, True, "", 1, first[4]), "nobody is asked for this answer"
+    assert said("?fresh=true")[:4] == (2, False, "", 2)
+    candidate, stale, note, times, _ = said("?fresh=true")
+    assert (candidate, stale, times) == (2, False, 3) and note["en"] == "MLflow is away"
 
 
 def said_in(file: Path) -> Iterator[str]:

@@ -81,3 +81,13 @@ def test_a_line_of_progress_says_what_is_left_once_enough_is_done(
         for _ in range(4):
             advance()
     assert [" s left" in line for line in capsys.readouterr().err.splitlines()] == [False, False, True, True]
+
+
+def test_of_several_workers_each_says_who_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_speaker", "")
+    console.say("one alone")
+    console.speak_as("worker 7")
+    console.say("warning: no room")
+    assert capsys.readouterr().err.splitlines() == ["one alone", "worker 7: warning: no room"]

@@ -126,8 +126,12 @@ def test_nothing_is_lost_by_checking_a_run_out(judged: Path) -> None:
     assert "did you mean 'first'?" in clickflow(judged, "checkout", "frist", ok=False)
     (judged / "check.sh").write_text("# worked on\n")
     said = clickflow(judged, "checkout", "first", ok=False)
-    assert "check.sh differs from the commit, and would be lost" in said
+    assert "would be lost: check.sh (not as the commit has it)" in said
     assert "--into" in said
+    (judged / "notes.md").write_text("to be kept\n")
+    said = clickflow(judged, "checkout", "first", ok=False)
+    assert "would be lost: check.sh, notes.md (not as the commit has it)" in said
+    (judged / "notes.md").unlink()
     git(judged, "checkout", "--", "check.sh")
 
     clickflow(judged, "checkout", "first")

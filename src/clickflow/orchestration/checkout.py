@@ -100,10 +100,11 @@ def _whole(kept: Recorded, lock: fragments.Fragments, home: Path) -> None:
 def _check(folder: Path, kept: Recorded, opened: Run) -> None:
     """Raise where checking out would lose something that is kept nowhere else."""
     changed = runs.changes(folder)
-    data = "" if changed else ", ".join(_changed_data(folder, workspace.environment(opened, folder)))
+    data = [] if changed else _changed_data(folder, workspace.environment(opened, folder))
     if changed or data:
+        why = "not as the commit has it" if changed else "in no DVC cache"
         raise UsageError(
-            f"{changed or data} {'differs from the commit' if changed else 'is in no DVC cache'}, and would be lost",
+            f"would be lost: {changed or ', '.join(data)} ({why})",
             kept="nothing was changed",
             next_step=f"commit it, or restore the run into another folder: "
             f"clickflow checkout {kept.id} --into ../{kept.id}",

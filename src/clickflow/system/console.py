@@ -72,10 +72,19 @@ def complain(lines: Sequence[str]) -> None:
         err.print(f"  {line}")
 
 
+_speaker = ""
+
+
+def speak_as(name: str) -> None:
+    """Let every line that this process says begin with a name: of one of several that write the same log."""
+    global _speaker
+    _speaker = f"{name}: " if name else ""
+
+
 def say(message: str) -> None:
     """One line for the person watching; where nobody can be told (a log on a full disk), the work goes on."""
     with suppress(OSError):
-        err.print(message)
+        err.print(f"{_speaker}{message}")
 
 
 def emit(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], Any]) -> None:

@@ -152,6 +152,8 @@ def build(params: Params, paths: Paths) -> Any:
     from clickflow.online.memory import thrift
     from clickflow.online.remembering import Listed, Remembering
 
+    if params.serve.workers > 1:
+        console.speak_as(f"worker {os.getpid()}")
     if counted := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         try:
             take_room(Path(counted))

@@ -25,12 +25,13 @@ from clickflow.registry import canary, ledger
 from clickflow.system import integrity, process
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 from clickflow.system.files import read_json, sha256
+from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 from clickflow.system.process import NO_TELEMETRY
 from clickflow.tracking import mlflow_client
 
 FRESH = 20.0
-"""Seconds for which a state that was asked for is taken for the present one."""
+"""Seconds for which what the registry said is taken for the present state."""
 LONG = 300.0
 """Seconds that a verb may take: files are hashed, rules decided again."""
 RUNS = 8
@@ -44,7 +45,8 @@ class Registry:
 
     def __init__(self, params: Params, paths: Paths) -> None:
         self._params, self._paths = params, paths
-        self._held: tuple[float, Any, dict[str, Any]] = (0.0, None, {})
+        self._held: tuple[float, Any, dict[str, Any]] | None = None
+        """When the registry was asked, what tells whether files have changed since, and what it said."""
 
     def models(self, served: dict[str, int]) -> dict[str, Any]:
         """All of params.yaml, by what lies in the workspace; `served`: the versions that answer here. What cannot be
@@ -83,18 +85,31 @@ class Registry:
         except (ClickflowError, OSError, ValueError) as error:
             return {"runs": [], "note": both(_what(error, "runs"))}
 
+    def held(self) -> dict[str, Any] | None:
+        """What `status` said last; `stale`: it may be otherwise by now; None: it was not asked yet."""
+        if self._held is None:
+            return None
+        at, seen, said = self._held
+        return {**said, "stale": seen != self._stamp() or time.monotonic() - at > FRESH}
+
     def status(self) -> dict[str, Any]:
-        """What `clickflow status` says of each model: the registry is asked, which takes seconds. `note`: it failed."""
-        stamp = _stamp(ledger.path(self._paths), self._paths.params)
-        at, seen, held = self._held
-        if not held or seen != stamp or time.monotonic() - at > FRESH:
+        """What `clickflow status` says of each model, as of `made`: the registry is asked, which takes seconds. `note`:
+        it failed, and this is what it said before.
+        """
+        stamp, held = self._stamp(), self.held()
+        if held is None or held["stale"]:
             try:
-                held = self._verb(["status"])["models"]
-                held = {name: {**own, "notes": [both(note) for note in own["notes"]]} for name, own in held.items()}
+                models = self._verb(["status"])["models"]
             except (ClickflowError, OSError, ValueError) as error:
-                return {"models": {}, "note": both(_what(error, "status"))}
+                before = held or {"models": {}, "made": None}
+                return {**before, "note": both(_what(error, "status")), "stale": False}
+            models = {name: {**own, "notes": [both(note) for note in own["notes"]]} for name, own in models.items()}
+            held = {"models": models, "made": iso(time.time_ns() // 1000), "note": ""}
             self._held = (time.monotonic(), stamp, held)
-        return {"models": held, "note": ""}
+        return {**held, "stale": False}
+
+    def _stamp(self) -> Any:
+        return _stamp(ledger.path(self._paths), self._paths.params)
 
     def promote(self, model: str, reason: str, person: str) -> str:
         """Carry out the gate's decision. Raises UsageError where it is refused, or nothing may be promoted."""
@@ -128,7 +143,7 @@ class Registry:
         command = [sys.executable, "-m", "clickflow.cli", *words, "--json"]
         done = process.run(command, cwd=self._paths.root, env=env, say=lambda _: None, capture=True, limit=LONG)
         if person is not None:
-            self._held = (0.0, None, {})
+            self._held = None
         if done.code:
             what, kept, following = _said(done.tail)
             raise UsageError(what, kept=kept, next_step=following)

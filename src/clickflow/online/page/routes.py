@@ -67,6 +67,12 @@ class FindSeries(Struct):
     source: Annotated[str, Meta(max_length=200)] = ""
 
 
+class Ask(Struct):
+    """Of `/v1/console/status`; `fresh`: what the registry says now, not what it said before."""
+
+    fresh: bool = False
+
+
 class After(Struct, forbid_unknown_fields=True, kw_only=True):
     """A history whose answers after each step are wanted."""
 
@@ -336,8 +342,12 @@ async def models(service: Service, _: Call) -> Response:
     return _json(await asyncio.to_thread(registry.models, served))
 
 
-async def status(service: Service, _: Call) -> Response:
-    """What the registry says of each model; it may take seconds."""
+async def status(service: Service, call: Call) -> Response:
+    """What the registry says of each model, at once where it was asked before; else it may take seconds."""
+    query: Ask = call.query
+    registry = _registry(service)
+    if registry is not None and not query.fresh and (held := registry.held()) is not None:
+        return _json(held)
     return await _verb(service, "models", Registry.status)
 
 
@@ -391,7 +401,7 @@ ROUTES = (
     _own("GET", "/v1/console/forecasts", forecasts, "Demand ahead.", query=FindSeries, seconds=SLOW),
     _own("GET", "/v1/console/models", models, "Models and their ledger."),
     _own("GET", "/v1/console/runs", runs, "The last runs.", seconds=LONG),
-    _own("GET", "/v1/console/status", status, "What the registry says of them.", seconds=LONG),
+    _own("GET", "/v1/console/status", status, "What the registry says of them.", query=Ask, seconds=LONG),
     _own(
         "POST",
         "/v1/console/models/{model}/promote",

@@ -15,9 +15,9 @@ export function models(main, server, alive) {
     try {
       const [registry, live] = await Promise.all([get("console/models"), get("live").catch(() => null)]);
       if (!alive()) return;
-      const late = get("console/status").catch((problem) => ({ models: {}, note: problem.detail || t("fault") }));
+      const late = registered();
       const note = h("div", { role: "status" });
-      late.then((status) => swap(note, status.note ? h("p", { class: "note" }, sentence(local(status.note))) : null));
+      late((status) => swap(note, status.note ? h("p", { class: "note" }, sentence(local(status.note))) : null));
       swap(
         box,
         h("h1", { class: "unseen" }, t("nav.models")),
@@ -31,6 +31,17 @@ export function models(main, server, alive) {
     }
   };
   load();
+}
+
+/** What the registry says, which comes seconds after the rest: whoever asks has at once what it said before, then what it says now. */
+function registered() {
+  const asked = (values) => get("console/status", values).catch((problem) => ({ models: {}, note: problem.detail || t("fault") }));
+  const first = asked();
+  const now = first.then((status) => (status.stale ? asked({ fresh: true }) : null));
+  return (draw) => {
+    first.then(draw);
+    now.then((status) => status && draw(status));
+  };
 }
 
 /** What the server's health says is wrong, and what to do. */
@@ -48,18 +59,20 @@ function elsewhere(server) {
   );
 }
 
-/** `late`: what the registry says, which comes seconds after the rest. */
+/** `late`: see `registered`. */
 function model(each, server, live, late, again) {
   const champion = h("div", {}, each.champion ? championOf(each, server.links.mlflow) : each.ledger.length ? h("p", {}, t("champion.none")) : h("p", { class: "soft loading" }, t("loading")));
   const candidate = h("div", {}, h("p", { class: "soft loading" }, t("loading")));
   const notes = h("div", {});
-  late.then(({ models: all }) => {
+  const known = Boolean(each.champion);
+  late(({ models: all, made, stale }) => {
     const own = all[each.name];
-    if (!each.champion) {
+    if (!known) {
       each.champion = own?.champion;
       swap(champion, own?.champion ? championOf(each, server.links.mlflow) : h("p", {}, own?.down ? own.down.why : t("champion.none")));
     }
-    swap(candidate, h("p", {}, own?.candidate ? t("candidate.is", { n: String(own.candidate) }) : own ? t("candidate.none") : t("candidate.unknown")));
+    const since = made ? h("p", { class: "soft" }, t(stale ? "registry.asked" : "registry.said", { time: minute(made) })) : null;
+    swap(candidate, h("p", {}, own?.candidate ? t("candidate.is", { n: String(own.candidate) }) : own ? t("candidate.none") : t("candidate.unknown")), since);
     swap(notes, (own?.notes || []).map((note) => h("p", { class: "note" }, sentence(local(note)))));
   });
   return h(

@@ -265,6 +265,8 @@ export const TABLE = {
   "candidate": ["Candidate", "候选模型"],
   "candidate.none": ["None waits: the last one was promoted, or was not registered.", "没有等待中的候选模型。"],
   "candidate.is": ["Version {n} is registered and is not champion.", "第 {n} 版已登记，尚未成为线上模型。"],
+  "registry.asked": ["As the registry said at {time}; it is being asked again.", "登记处在 {time} 的说法；正在重新询问。"],
+  "registry.said": ["As the registry said at {time}.", "登记处在 {time} 的说法。"],
   "candidate.unknown": ["The registry was not reached.", "无法访问模型登记处。"],
   "canary.share": ["answers {share} of the visitors", "为 {share} 的访客应答"],
   "canary.promote": ["it may become champion", "可以成为线上模型"],
