@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from clickflow.cli import guarded
 from clickflow.forecasting import ensemble, scores
+from clickflow.forecasting.groups import GROUPS, groups
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import SEASONS, Panel
 from clickflow.system.console import finite
@@ -121,7 +122,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
     scale: list[Array] = []
     made: dict[str, list[Array]] = {name: [] for name in ("preset", *LOCAL)}
     parts: dict[str, list[Array]] = {}
-    groups: list[Array] = []
+    group_at: list[Array] = []
     seconds = dict.fromkeys(made, 0.0)
     weights: dict[str, dict[str, float]] = {}
     counts: list[int] = []
@@ -131,7 +132,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
         sys.stderr.write(f"origin {number + 1} of {len(at)}, {shown(held, [origin])}: {counts[-1]:,} series\n")
         actual.append(held.following(origin, horizon))
         scale.append(scores.naive_error(known.values, known.season))
-        groups.append(ensemble.groups(known))
+        group_at.append(groups(known))
         for name, method in LOCAL.items():
             started = time.perf_counter()
             made[name].append(method(known, horizon))
@@ -151,7 +152,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
         }
         if (spent := time.perf_counter() - started) > SLOW:
             sys.stderr.write(f"  the preset took {spent:.0f} s\n")
-    truth, scales, group = np.concatenate(actual), np.concatenate(scale), np.concatenate(groups)
+    truth, scales, group = np.concatenate(actual), np.concatenate(scale), np.concatenate(group_at)
     joined = {name: np.concatenate(parts) for name, parts in made.items()}
     summaries = {name: scores.summary(truth, forecast, scales) for name, forecast in joined.items()}
     best = min(LOCAL, key=lambda name: summaries[name]["weighted_quantile_loss"])
@@ -178,7 +179,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
                     for system, forecast in joined.items()
                 },
             }
-            for number, name in enumerate(ensemble.GROUPS)
+            for number, name in enumerate(GROUPS)
             if (group == number).any()
         },
         "weights": weights,

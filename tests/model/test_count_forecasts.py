@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clickflow.forecasting import boosting, counts, ensemble
+from clickflow.forecasting import backtests, boosting, counts, ensemble
 from clickflow.forecasting.panel import Panel
 
 HORIZON, SIZE = 4, 5.0
@@ -98,7 +98,8 @@ def test_the_preset_covers_what_is_sold_now_and_then_in_months_too_few_for_a_sea
     chance, size = draw.beta(1.5, 3.5, 250)[:, None], draw.lognormal(0.8, 0.7, 250)[:, None]
     values = np.where(draw.random((250, 30)) < chance, 1 + draw.poisson(size, (250, 30)), 0).astype(float)
     known = Panel(values, "month", np.datetime64("2024-01-01"))
-    assert not ensemble.backtests(known.before(24), 6) and ensemble.backtests(known.before(24), 6, seasons=False)
+    look = backtests.plan(known.before(24), 6)
+    assert look.origins and not look.weights
     preset = ensemble.fit(known.before(24), 6)
     said, later = preset.forecast(known.before(24)), values[:, 24:]
     assert 0.75 < np.mean((later >= said[..., 1]) & (later <= said[..., 3])) < 0.87

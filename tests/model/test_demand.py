@@ -8,6 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from clickflow.forecasting import ensemble, forecaster, shop, stock, trend, verb
+from clickflow.forecasting.groups import SHORT
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.stock import Costs
 from clickflow.system.errors import DataError, UsageError
@@ -94,7 +95,7 @@ def test_a_new_item_is_drawn_to_its_category() -> None:
     kin = forecaster.kin(preset, known, parent, made)
     drawn = forecaster.young(preset, known, parent, made, kin)
     np.testing.assert_array_equal(drawn[:2], made[:2])
-    share = 3 / (3 + ensemble.SHORT["day"])
+    share = 3 / (3 + SHORT["day"])
     np.testing.assert_allclose(drawn[2], share * 2 + (1 - share) * 10)
     alone = forecaster.young(preset, known.rows(np.array([2])), parent[2:], made[2:], kin)
     np.testing.assert_array_equal(alone, drawn[2:])

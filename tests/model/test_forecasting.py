@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, ensemble, mixture, scores, spread
+from clickflow.forecasting import backtests, boosting, ensemble, groups, mixture, scores, spread
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
 
@@ -210,17 +210,17 @@ def test_a_backtest_at_which_no_series_runs_is_none() -> None:
     values = np.full((2, 90), 5.0)
     values[0, 60:], values[1, :80] = np.nan, np.nan
     relay = Panel(values, "day", np.datetime64("2025-01-01"))
-    assert all(len(relay.running(at)) for at in ensemble.backtests(relay, HORIZON))
+    assert all(len(relay.running(at)) for at in backtests.plan(relay, HORIZON).origins)
     assert np.isfinite(ensemble.fit(relay, HORIZON).forecast(relay.rows(np.array([1])))).all()
 
 
 def test_backtests_of_very_many_series_ask_some_of_each_group_and_the_longest() -> None:
     few = shop()
-    np.testing.assert_array_equal(ensemble.drawn(few), np.arange(12))
+    np.testing.assert_array_equal(groups.drawn(few), np.arange(12))
     many = few.rows(np.tile(np.arange(12), 300))
     many.values[-1, :] = 1.0
     many.values[:-1, :3] = np.nan
-    rows, of = ensemble.drawn(many), ensemble.groups(many)
+    rows, of = groups.drawn(many), groups.groups(many)
     assert 900 < len(rows) < 1600 and len(many.values) - 1 in rows
     assert (np.bincount(of[rows], minlength=3) >= np.minimum(np.bincount(of, minlength=3), 200)).all()
 

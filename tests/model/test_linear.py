@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clickflow.forecasting import ensemble, forecaster, linear
+from clickflow.forecasting import backtests, ensemble, forecaster, linear
 from clickflow.forecasting.forecaster import Forecaster
 from clickflow.forecasting.lags import lags
 from clickflow.forecasting.panel import Panel
@@ -66,6 +66,6 @@ def test_a_preset_of_months_mixes_it_and_ships_it_as_numbers(known: Panel) -> No
 def test_backtests_of_two_years_of_weeks_read_the_season_that_the_answer_reads() -> None:
     panel = shop("week", 112)
     assert panel.season == 52
-    before = [ensemble.as_of(panel, origin) for origin in ensemble.backtests(panel, HORIZON)]
+    before = [backtests.as_of(panel, origin) for origin in backtests.plan(panel, HORIZON).origins]
     assert before and all(each.season == 52 for each in before)
     assert min(each.periods for each in before) < 104

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clickflow.forecasting import ensemble, scores
+from clickflow.forecasting import backtests, ensemble, scores
+from clickflow.forecasting.groups import groups
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel
 
@@ -45,8 +46,8 @@ def test_four_fifths_lie_between_the_quantiles_though_little_is_known(step: Any,
 
 def test_backtests_speak_of_the_series_of_now_where_all_were_shorter_then() -> None:
     known = busy("week", 12)
-    assert (ensemble.groups(known) == 0).mean() > 0.9
-    assert (ensemble.groups(known.before(ensemble.backtests(known, 4)[-1])) == 2).all()
+    assert (groups(known) == 0).mean() > 0.9
+    assert (groups(known.before(backtests.plan(known, 4).origins[-1])) == 2).all()
     walk = np.exp(np.cumsum(np.random.default_rng(2).normal(0, 0.4, known.values.shape), 1))
     other = replace(known, values=np.round(10 * walk))
     steady, moving = (ensemble.fit(each, 4).weights["fast"][2] for each in (known, other))

@@ -26,7 +26,7 @@ GROUPS = (ALWAYS, *contract.GROUPS)
 DIMENSIONS = ("length", "day", "hour", "popularity", "pace", *GROUPS)
 """What rows are cut by, as the evidence has it; a log without a clock has neither day nor hour."""
 PACES = ("fast", "intermittent", "new")
-"""Of a series: seldom without a sale; often without; too young to say (`forecasting.ensemble.groups`)."""
+"""Of a series: seldom without a sale; often without; too young to say (`forecasting.groups`)."""
 
 
 @dataclass(frozen=True)

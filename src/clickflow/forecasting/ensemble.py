@@ -5,15 +5,17 @@ series is of (fast, intermittent, short) and of the level, then moved to where t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clickflow.forecasting import boosting, counts, gru, linear, naive, shared
+from clickflow.forecasting.backtests import Backtests, as_of, plan
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.counts import Counts
+from clickflow.forecasting.groups import GROUPS, drawn, groups
 from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.lags import lags
 from clickflow.forecasting.level import seasonal_level
@@ -47,17 +49,6 @@ PARTS: Mapping[str, Method] = {
     LEVEL: seasonal_level,
 }
 """What is mixed, beside what learns from all series."""
-GROUPS = ("fast", "intermittent", "short")
-INTERMITTENT = 0.3
-"""Share of zeros from which on a series is intermittent."""
-SHORT = {"day": 28, "week": 12, "month": 14}
-"""Fewer periods are few."""
-BACKTESTS = 4
-"""Origins before the end at which all methods are asked, where there are so many."""
-BRIEF = 5
-"""Periods before the first origin of a panel that is too short for others."""
-BEFORE = {"day": (2, 3), "week": (79, 100), "month": (2, 3)}
-"""Share of the panel that lies before the first of them: weeks have few years, and half a year less is another past."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
     "fast": {
         "ets": 2,
@@ -111,10 +102,6 @@ SPREAD_ALONE_FEW = 0.15
 """Times so much is `SPREAD_ALONE` of their lower quantile."""
 LEAST_ASKED = 5
 """Series asked, over all origins, from which on backtests say something of a group."""
-ASKED, ASKED_GROUP = 1_000, 200
-"""Series that backtests ask about, of more about so many, and of a group no fewer: more choose no other weights, and
-take minutes.
-"""
 OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1}
 """A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
 SPIKE = 10.0
@@ -157,13 +144,14 @@ class Preset:
 
     def each(self, known: Panel, said: Mapping[str, Array] | None = None) -> Array:
         """What each method forecasts, [k, s, h, 4]; `said`: what local methods forecast of `known` as it is."""
-        learned, read = (self.model, self.linear, self.network), tamed(known, self.unit)
+        models = Models(self.model, self.linear, self.network, self.counts)
+        read = tamed(known, self.unit)
         said = said if said and self.unit == 1 else {}
         changed = np.flatnonzero((read.values < known.values).any(1))
         if len(changed):
             few = replace(read.rows(changed), cycle=known.season)
             said = {name: _put(forecast, changed, PARTS[name](few, self.horizon)) for name, forecast in said.items()}
-        return candidates(read, self.horizon, learned, self.counts, self.methods, said) * self.unit
+        return candidates(read, self.horizon, models, self.methods, said) * self.unit
 
     def mix(self, known: Panel, forecasts: Array) -> Array:
         """The methods' forecasts [k, s, h, 4] of `known` to one."""
@@ -175,14 +163,6 @@ class Preset:
             out[rows] = parted(made, self.least[group]) if group in self.least else made
         out[np.nansum(np.abs(known.values), 1) == 0] = 0.0  # never sold: a trace above 0 would never hold
         return rounded(out) if self.whole else out
-
-
-def groups(known: Panel) -> Array:
-    """The group of each series, as an index of `GROUPS`."""
-    there = ~np.isnan(known.values)
-    length = there.sum(1)
-    zeros = (known.values == 0).sum(1) / np.maximum(length, 1)
-    return np.where(length < SHORT[known.step], 2, np.where(zeros >= INTERMITTENT, 1, 0))
 
 
 def whole_units(known: Panel) -> bool:
@@ -214,29 +194,56 @@ def unit_of(known: Panel) -> float:
     return 1.0 if usual >= 1 else float(10.0 ** (np.floor(np.log10(usual)) - 1))
 
 
-Learned = tuple[Boosting | None, Linear | None, Gru | None]
-"""In the order of `LEARNED`."""
+@dataclass(frozen=True)
+class Models:
+    """What learned from all series; None: too little was known."""
+
+    boosting: Boosting | None = None
+    linear: Linear | None = None
+    gru: Gru | None = None
+    counts: Counts | None = None
+
+    @property
+    def by_name(self) -> dict[str, Boosting | Linear | Gru]:
+        """Those that forecast by themselves."""
+        models = zip(LEARNED, (self.boosting, self.linear, self.gru), strict=True)
+        return {name: model for name, model in models if model}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that there are."""
+        return (*self.by_name, *([COUNTS] if self.counts else []))
+
+    def only(self, names: tuple[str, ...]) -> "Models":
+        """Those of these names."""
+        return Models(**{each.name: getattr(self, each.name) for each in fields(self) if each.name in names})
+
+
+def learn(known: Panel, horizon: int, seed: int, network: bool) -> Models:
+    """All that learns from all series, a `network` too or not, trained on all of `known`."""
+    held = lags(known)
+    return Models(
+        boosting.fit(known, horizon, seed=seed, held=held),
+        linear.fit(known, horizon, seed=seed, held=held),
+        gru.fit(known, horizon, seed=seed) if network else None,
+        counts.fit(known, held=held),
+    )
 
 
 def candidates(
-    known: Panel,
-    horizon: int,
-    learned: Learned,
-    about: Counts | None,
-    methods: tuple[str, ...],
-    said: Mapping[str, Array] | None = None,
+    known: Panel, horizon: int, models: Models, methods: tuple[str, ...], said: Mapping[str, Array] | None = None
 ) -> Array:
     """What each method forecasts, [k, s, h, 4]; `said`: of those that are known already."""
-    models = {name: model for name, model in zip(LEARNED, learned, strict=True) if model and name in methods}
-    shared = next((model.shared for model in models.values()), None)
+    learned = models.only(methods).by_name
+    shared = next((model.shared for model in learned.values()), None)
     held = None if shared is None else lags(known.as_fitted(shared))
     forecasts = dict(said or {})
     for name in methods:
         if name not in forecasts and name != COUNTS:
-            forecasts[name] = models[name].forecast(known, held) if name in models else PARTS[name](known, horizon)
-    if about:
+            forecasts[name] = learned[name].forecast(known, held) if name in learned else PARTS[name](known, horizon)
+    if COUNTS in methods and models.counts:
         mean: Array = np.mean([forecasts[name][..., 0] for name in MEANS if name in forecasts], 0)
-        forecasts[COUNTS] = about.about(known, mean, held)
+        forecasts[COUNTS] = models.counts.about(known, mean, held)
     return np.stack([forecasts[name] for name in methods])
 
 
@@ -244,79 +251,94 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     """Choose weights and spread at the last origins of `known`, and train on all of it; a `network` too, or not."""
     whole, unit = whole_units(known), unit_of(known)
     known = tamed(known, unit)
-
-    def learn(panel: Panel) -> tuple[Learned, Counts | None]:
-        held = lags(panel)
-        return (
-            boosting.fit(panel, horizon, seed=seed, held=held),
-            linear.fit(panel, horizon, seed=seed, held=held),
-            gru.fit(panel, horizon, seed=seed) if network else None,
-        ), counts.fit(panel, held=held)
-
-    origins, (last, about) = backtests(known, horizon), learn(known)
-    seasons = bool(origins)
-    origins = origins or backtests(known, horizon, seasons=False)
-    brief = not origins
-    origins = origins or brief_backtests(known, horizon)
-    early, then = learn(as_of(known, origins[0])) if origins else (last, about)
-    lost = [each is None for each in (*early, then)] != [each is None for each in (*last, about)]
-    if lost and not seasons and not brief:
-        origins, early, then = [], last, about
-    about = about if then else None
-    model, line, net = last = _both(last, early)
-    learned = (name for name, each in zip((*LEARNED, COUNTS), (*last, about), strict=True) if each)
-    methods = (*PARTS, *learned)
+    look, models = plan(known, horizon), learn(known, horizon, seed, network)
+    early = learn(as_of(known, look.origins[0]), horizon, seed, network) if look.origins else models
+    if early.names != models.names and not look.weights:  # a spread alone is not worth a model
+        look, early = Backtests(), models
+    models = models.only(early.names)
+    methods = (*PARTS, *models.names)
     prior = dict.fromkeys(GROUPS, PRIOR_YOUNG) if young(known) else PRIOR
-    weights = {group: np.tile(_prior(prior[group], methods), (4, 1)) for group in GROUPS}
-    spread = {group: np.ones(2) for group in GROUPS}
-    least: dict[str, float] = {}
-    apart = 1 + (origins[-1] - origins[0]) / horizon if origins else 0.0  # horizons that the backtests cover
-    if brief and origins:
-        apart = (known.periods - origins[0]) / horizon
-    half, power = ALONE[known.step]
-    several = apart**power / (apart**power + half**power)
-    judged = known.rows(drawn(known))
-    if origins:  # what learned at the first of them knows the season that was known there
-        judged = replace(judged, cycle=as_of(known, origins[0]).season)
-    tried = [_backtest(judged, origin, horizon, early, then if about else None, methods) for origin in origins]
-    of_now = groups(judged)
-    now = [of_now[judged.running(origin)] for origin in origins]
-    for number, group in enumerate(GROUPS):
-        then_of = [of for *_, of in tried] if seasons else now
-        if sum(int((of == number).sum()) for of in then_of) < LEAST_ASKED:
-            then_of = now  # all of them were shorter then
-        picked = [
-            (actual[of == number], forecasts[:, of == number])
-            for (actual, forecasts, _), of in zip(tried, then_of, strict=True)
-        ]
-        if sum(len(actual) for actual, _ in picked) < LEAST_ASKED:
-            continue
-        actual = np.concatenate([actual for actual, _ in picked])
-        forecasts = np.concatenate([forecasts for _, forecasts in picked], 1)
-        if not np.nansum(actual):
-            continue
-        if seasons or brief:
-            weights[group] = fit_weights(actual, forecasts, weights[group][0], several)
-        mix = mixed(weights[group], forecasts)
-        small = whole and few(mix) and (known.step == "month" or not seasons)
-        sure = seasons or small != brief  # few units of a brief past: `fit_least` says more of them
-        wide = believed(apart, known.step, small) if sure else np.zeros(2)
-        factors = np.concatenate([FACTORS, NEAR_ONE]) if small else FACTORS
-        spread[group] = fit_spread(actual, mix, wide, TENTH if small else OUTSIDE[group], factors)
-        mean = fit_least(actual, spread_out(mix, spread[group])) if whole else None
-        if mean is not None:
-            least[group] = mean
-    return Preset(methods, weights, spread, model, horizon, shared.of(known), whole, net, line, about, unit, least)
+    answers = ask(known, horizon, look, early, methods)
+    mixes = {
+        group: chosen(answers.get(group), look, _prior(prior[group], methods), OUTSIDE[group], known.step, whole)
+        for group in GROUPS
+    }
+    return Preset(
+        methods,
+        {group: mix.weights for group, mix in mixes.items()},
+        {group: mix.spread for group, mix in mixes.items()},
+        models.boosting,
+        horizon,
+        shared.of(known),
+        whole,
+        models.gru,
+        models.linear,
+        models.counts,
+        unit,
+        {group: mix.least for group, mix in mixes.items() if mix.least is not None},
+    )
 
 
-def drawn(known: Panel) -> Array:
-    """The series that backtests ask about, [s]: all, or evenly some of each group where they are very many, and the
-    longest, which says whether there is a season.
+@dataclass(frozen=True)
+class Answers:
+    """What came at backtests, `actual` [s, h] (NaN: not known), and what each method had said, `forecasts`
+    [k, s, h, 4].
     """
-    every, of = -(-len(known.values) // ASKED), groups(known)
-    rows = [np.flatnonzero(of == number) for number in range(len(GROUPS))]
-    some = [row[:: max(1, min(every, len(row) // ASKED_GROUP))] for row in rows]
-    return np.unique(np.concatenate([*some, [np.argmax((~np.isnan(known.values)).sum(1))]]))
+
+    actual: Array
+    forecasts: Array
+
+
+def ask(known: Panel, horizon: int, look: Backtests, early: Models, methods: tuple[str, ...]) -> dict[str, Answers]:
+    """By group what all backtests answer; no group that hardly a series is in, or that sold nothing. `early`: what had
+    learned at the first of them.
+    """
+    if not look.origins:
+        return {}
+    judged = known.rows(drawn(known))
+    judged = replace(judged, cycle=as_of(known, look.origins[0]).season)  # the one that what learned there knows
+    actual, forecasts, then, now = [], [], [], []
+    for origin in look.origins:
+        before, came = as_of(judged, origin), judged.following(origin, horizon)
+        actual.append(np.pad(came, ((0, 0), (0, horizon - came.shape[1])), constant_values=np.nan))
+        forecasts.append(candidates(before, horizon, early, methods))
+        then.append(groups(before))
+        now.append(groups(judged)[judged.running(origin)])
+    of_all = Answers(np.concatenate(actual), np.concatenate(forecasts, 1))
+    out = {}
+    for number, group in enumerate(GROUPS):
+        rows = np.concatenate(then) == number
+        if not look.then or rows.sum() < LEAST_ASKED:
+            rows = np.concatenate(now) == number  # all of them were shorter then
+        if rows.sum() >= LEAST_ASKED and np.nansum(of_all.actual[rows]):
+            out[group] = Answers(of_all.actual[rows], of_all.forecasts[:, rows])
+    return out
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How a group is mixed: weights [4, methods], factors of the spread [2], and what `Preset.least` holds."""
+
+    weights: Array
+    spread: Array
+    least: float | None = None
+
+
+def chosen(answers: Answers | None, look: Backtests, prior: Array, outside: float, step: Step, whole: bool) -> Mix:
+    """By what backtests answered, as far as that is believed; without it the prior [methods] stays."""
+    weights, spread = np.tile(prior, (4, 1)), np.ones(2)
+    if answers is None:
+        return Mix(weights, spread)
+    if look.weights:
+        half, power = ALONE[step]
+        several = look.horizons**power / (look.horizons**power + half**power)
+        weights = fit_weights(answers.actual, answers.forecasts, prior, several)
+    mix = mixed(weights, answers.forecasts)
+    small = look.few and whole and few(mix)
+    if look.spread[small]:
+        beyond, tried = (TENTH, np.concatenate([FACTORS, NEAR_ONE])) if small else (outside, FACTORS)
+        spread = fit_spread(answers.actual, mix, believed(look.horizons, step, small), beyond, tried)
+    return Mix(weights, spread, fit_least(answers.actual, spread_out(mix, spread)) if whole else None)
 
 
 def few(mix: Array) -> bool:
@@ -329,61 +351,6 @@ def believed(apart: float, step: Step, small: bool) -> Array:
     alone = SPREAD_ALONE[step] * np.array([SPREAD_ALONE_FEW if small else 1.0, 1.0])
     share: Array = (apart / (apart + alone)) ** 2
     return share
-
-
-def backtests(known: Panel, horizon: int, *, seasons: bool = True) -> list[int]:
-    """Origins inside the panel, the first one first, each with a whole horizon after it and enough before it.
-
-    A horizon apart, or nearer, so that `BEFORE` of the panel lies before the first: what is chosen on a much shorter
-    past does not hold for this one. Without `seasons` there need be none before the first: no weights are chosen by
-    such origins, but the chance of a sale more or less is as large in them.
-    """
-    season = 2 * known.season if known.step == "month" else known.season
-    least = max(season if seasons else 0, SHORT[known.step] // 2) + 2
-    last = known.periods - horizon
-    if last < least:
-        return []
-    share, of = BEFORE[known.step]
-    room = last - max(least, known.periods * share // of)
-    apart = min(max(room // (BACKTESTS - 1), 1), horizon)
-    at = (last - number * apart for number in range(BACKTESTS))
-    return sorted(origin for origin in at if origin >= least and len(known.running(origin)))
-
-
-def brief_backtests(known: Panel, horizon: int) -> list[int]:
-    """Origins of a panel that is too short for a whole horizon after one and enough before it, the first one first: in
-    its second half, with a third of it after the last. They choose weights, by the steps ahead that are known, and
-    which lower quantiles are above 0.
-    """
-    last = known.periods - max(1, min(horizon, known.periods // 3))
-    least = max(known.periods // 2, BRIEF)
-    return [at for at in range(max(last - BACKTESTS + 1, least), last + 1) if len(known.running(at))]
-
-
-def _both(late: Learned, early: Learned) -> Learned:
-    """What learned from all and from what was known earlier, too."""
-    (model, line, net), then = late, [each is not None for each in early]
-    return model if then[0] else None, line if then[1] else None, net if then[2] else None
-
-
-def as_of(known: Panel, origin: int) -> Panel:
-    """What was known at `origin`, read with the season of `known` where it was as long as that: weights are of methods
-    that read a season or not as they will.
-    """
-    before = known.before(origin)
-    return replace(before, cycle=known.season) if before.periods > known.season + 2 else before
-
-
-def _backtest(
-    known: Panel, origin: int, horizon: int, learned: Learned, about: Counts | None, methods: tuple[str, ...]
-) -> tuple[Array, Array, Array]:
-    """What came [s, h] (NaN after the panel's end), what each method said [k, s, h, 4], and the groups [s], as of an
-    origin.
-    """
-    before = as_of(known, origin)
-    actual = known.following(origin, horizon)
-    actual = np.pad(actual, ((0, 0), (0, horizon - actual.shape[1])), constant_values=np.nan)
-    return actual, candidates(before, horizon, learned, about, methods), groups(before)
 
 
 def _prior(of: Mapping[str, float], methods: tuple[str, ...]) -> Array:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from clickflow.forecasting import ensemble
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.counts import Counts
-from clickflow.forecasting.ensemble import GROUPS, LEVEL, SHORT, Preset
+from clickflow.forecasting.ensemble import LEVEL, Preset
+from clickflow.forecasting.groups import GROUPS, SHORT, groups
 from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.level import LEAST_FACTOR
 from clickflow.forecasting.linear import Linear
@@ -89,12 +90,12 @@ def _at(split: Any, sequences: Array, ends: Array, origin: int, column: str, ste
 
 
 def facts(split: Any, sequences: Array, column: str, step: Step) -> tuple[Array, Array]:
-    """Of some sequences [n]: what MASE divides their errors by, and their group, an index of `ensemble.GROUPS`."""
+    """Of some sequences [n]: what MASE divides their errors by, and their group, an index of `GROUPS`."""
     scale, group = np.ones(split.n_sequences), np.zeros(split.n_sequences, np.int64)
     for each in origins(split, column, step, sequences):
         error = naive_error(each.panel.values, each.panel.season)
         scale[each.sequences] = np.where(np.isnan(error), NEVER_CHANGED, error)
-        group[each.sequences] = ensemble.groups(each.panel)
+        group[each.sequences] = groups(each.panel)
     return scale[sequences], group[sequences]
 
 
