@@ -74,8 +74,8 @@ class Outcome:
 
     @property
     def quarantine(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = pq.read_table(self.paths.quarantine / "quarantine.parquet").to_pylist()
-        return found
+        entries: list[dict[str, Any]] = pq.read_table(self.paths.quarantine / "quarantine.parquet").to_pylist()
+        return entries
 
     def reasons(self) -> dict[int, list[str]]:
         return {entry["line"]: entry["reasons"] for entry in self.quarantine}
@@ -121,9 +121,9 @@ class Desk:
 
     def bytes(self) -> dict[str, str]:
         """A hash of every output file."""
-        found = {}
+        digests = {}
         for folder in (self.paths.root / "data", self.paths.root / "reports"):
             for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".ingest.lock"):
                 name = path.relative_to(self.paths.root).as_posix()
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
+                digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return digests

@@ -17,11 +17,11 @@ from clickflow.params.schema import Params
 
 def workspace_of(folder: Path, raw_params: dict[str, object], params: Path, patch: pytest.MonkeyPatch) -> Desk:
     """A workspace with a copy of the file `params`, which is the working directory."""
-    made = Desk(folder / "w", raw_params)
-    made.paths.params.write_text(params.read_text(encoding="utf-8"), encoding="utf-8")
-    (made.paths.root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
-    patch.chdir(made.paths.root)
-    return made
+    desk = Desk(folder / "w", raw_params)
+    desk.paths.params.write_text(params.read_text(encoding="utf-8"), encoding="utf-8")
+    (desk.paths.root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    patch.chdir(desk.paths.root)
+    return desk
 
 
 def inspect(*arguments: str | Path) -> str:
@@ -30,7 +30,7 @@ def inspect(*arguments: str | Path) -> str:
     return result.stdout
 
 
-def found(*arguments: str | Path) -> dict[str, Any]:
+def inspection(*arguments: str | Path) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(inspect(*arguments, "--json"))
     return parsed
 

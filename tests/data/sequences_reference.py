@@ -209,7 +209,7 @@ def unpacked(folder: Path, split: str) -> list[Sequence]:
     categories = [None, "?", *named]
     rows = parquet.read_table(folder / split / "sequences.parquet").to_pylist()
     assert len(rows) == packed.n_sequences
-    found = []
+    sequences = []
     for number, row in enumerate(rows):
         first, last = packed.offsets[number], packed.offsets[number + 1]
         steps = tuple(
@@ -226,8 +226,8 @@ def unpacked(folder: Path, split: str) -> list[Sequence]:
         assert (row["start"] - EPOCH) // timedelta(microseconds=1) == sequence.start
         assert (row["end"] - EPOCH) // timedelta(microseconds=1) == sequence.end
         assert row["length"] == len(steps)
-        found.append(sequence)
-    return found
+        sequences.append(sequence)
+    return sequences
 
 
 def with_known_categories(splits: dict[str, list[Sequence]]) -> dict[str, list[Sequence]]:

@@ -68,5 +68,5 @@ def test_a_log_that_does_not_say_it_is_as_it_was(tmp_path: Path, unit: str) -> N
 def test_rare_countries_are_one_and_stand_last() -> None:
     labels = np.array(["b"] * 3 + ["a"] * 3 + ["c"] + [customers.OTHER] * 9 + [customers.NOBODY] * 9)
     n = len(labels)
-    found = slices.slicing(np.ones(n, int), np.zeros(n, int), None, None, clock=False, more={"country": labels})
-    assert found.order["country"] == ["a", "b", "c", customers.OTHER, customers.NOBODY]
+    slicing = slices.slicing(np.ones(n, int), np.zeros(n, int), None, None, clock=False, more={"country": labels})
+    assert slicing.order["country"] == ["a", "b", "c", customers.OTHER, customers.NOBODY]

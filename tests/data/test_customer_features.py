@@ -33,8 +33,8 @@ def split(steps: Sequence[tuple[float, int, int, float]], lengths: list[int]) ->
 
 
 def of(store: PackedSplit, begin: int, end: int, day: float) -> dict[str, float]:
-    asked = Spans(np.array([begin]), np.array([end]), np.array([int(day * DAY)]))
-    return dict(zip(NAMES, features.compute("customer", store, asked, STORE)[0].tolist(), strict=True))
+    spans = Spans(np.array([begin]), np.array([end]), np.array([int(day * DAY)]))
+    return dict(zip(NAMES, features.compute("customer", store, spans, STORE)[0].tolist(), strict=True))
 
 
 HISTORY = [
@@ -49,7 +49,7 @@ HISTORY = [
 
 
 def test_what_they_say_of_a_history() -> None:
-    found = of(split(HISTORY, [7]), 0, 7, 50)
+    values = of(split(HISTORY, [7]), 0, 7, 50)
     expected: dict[str, float] = {
         "tenure_days": 40, "recency_days": 10, "purchases": 3, "repeat_days": 2, "active_span_days": 30,
         "gap_mean_days": 15, "gap_median_days": 15, "gap_longest_days": 20, "gap_last_days": 20,
@@ -60,8 +60,8 @@ def test_what_they_say_of_a_history() -> None:
         "views_30d": 0, "carts_30d": 1, "first_day_tenure": 40, "last_day_span": 30, "amount_day_mean": 10,
     }  # fmt: skip
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value), name
-    assert np.isnan(found["season_30d"])  # there was no year ago
+        assert values[name] == pytest.approx(value), name
+    assert np.isnan(values["season_30d"])  # there was no year ago
 
 
 def test_what_does_not_exist_is_missing_and_not_zero() -> None:
@@ -87,9 +87,9 @@ def log(seed: int, customers: int = 30) -> tuple[PackedSplit, Spans]:
 
 
 def test_nothing_after_the_time_of_asking_is_read() -> None:
-    store, asked = log(1)
-    now = asked.now - 60 * DAY
-    before = features.compute("customer", store, Spans(asked.begin, asked.end, now), STORE)
+    store, spans = log(1)
+    now = spans.now - 60 * DAY
+    before = features.compute("customer", store, Spans(spans.begin, spans.end, now), STORE)
     customer = np.repeat(np.arange(len(now)), np.diff(store.offsets))
     later = store.time > now[customer]
     assert later.any()
@@ -98,41 +98,41 @@ def test_nothing_after_the_time_of_asking_is_read() -> None:
         action=np.where(later, PURCHASE, store.action).astype(np.uint8),
         time=np.where(later, store.time + 1000 * DAY, store.time),
     )
-    again = features.compute("customer", changed, Spans(asked.begin, asked.end, now), STORE)
+    again = features.compute("customer", changed, Spans(spans.begin, spans.end, now), STORE)
     np.testing.assert_array_equal(again, before)
-    ends = asked.begin + np.bincount(customer[~later], minlength=len(now))
-    np.testing.assert_array_equal(features.compute("customer", store, Spans(asked.begin, ends, now), STORE), before)
+    ends = spans.begin + np.bincount(customer[~later], minlength=len(now))
+    np.testing.assert_array_equal(features.compute("customer", store, Spans(spans.begin, ends, now), STORE), before)
 
 
 def test_a_customer_does_not_depend_on_others_nor_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, asked = log(2)
-    together = features.compute("customer", store, asked, STORE)
-    apart = [features.compute("customer", store, asked.part(i, i + 1), STORE)[0] for i in range(len(asked))]
+    store, spans = log(2)
+    together = features.compute("customer", store, spans, STORE)
+    apart = [features.compute("customer", store, spans.part(i, i + 1), STORE)[0] for i in range(len(spans))]
     np.testing.assert_allclose(together, np.stack(apart), rtol=1e-5)
     from clickflow.features import customer
 
     monkeypatch.setattr(customer, "CHUNK", 25)
-    np.testing.assert_allclose(features.compute("customer", store, asked, STORE), together, rtol=1e-5)
+    np.testing.assert_allclose(features.compute("customer", store, spans, STORE), together, rtol=1e-5)
 
 
 def test_a_later_question_sees_more_days_and_no_other_history() -> None:
-    store, asked = log(3)
-    found: dict[str, Array] = {}
+    store, spans = log(3)
+    tables: dict[str, Array] = {}
     for days in (0, 10):
-        later: Any = Spans(asked.begin, asked.end, asked.now + days * DAY)
-        found[str(days)] = features.compute("customer", store, later, STORE)
-    first, second = (dict(zip(NAMES, found[days].T, strict=True)) for days in ("0", "10"))
+        later: Any = Spans(spans.begin, spans.end, spans.now + days * DAY)
+        tables[str(days)] = features.compute("customer", store, later, STORE)
+    first, second = (dict(zip(NAMES, tables[days].T, strict=True)) for days in ("0", "10"))
     np.testing.assert_allclose(second["recency_days"], first["recency_days"] + 10, rtol=1e-5)
     np.testing.assert_allclose(second["amount"], first["amount"])
     assert (second["purchases_30d"] <= first["purchases_30d"]).all()
 
 
 def test_chosen_features_stand_in_their_order_and_an_unknown_one_is_named() -> None:
-    store, asked = log(4)
-    everything = features.compute("customer", store, asked, STORE)
-    chosen = features.compute("customer", store, asked, STORE, ["amount", "purchases"])
+    store, spans = log(4)
+    everything = features.compute("customer", store, spans, STORE)
+    chosen = features.compute("customer", store, spans, STORE, ["amount", "purchases"])
     np.testing.assert_array_equal(chosen, everything[:, [NAMES.index("amount"), NAMES.index("purchases")]])
     with pytest.raises(UsageError, match="did you mean 'purchases'"):
-        features.compute("customer", store, asked, STORE, ["purchase"])
+        features.compute("customer", store, spans, STORE, ["purchase"])
     with pytest.raises(UsageError, match="no hand-made features"):
         features.names("series")

@@ -80,12 +80,12 @@ def packed(store: Path, part: str) -> pd.DataFrame:
     of = [(end - begin, until - end, money[begin:end].sum(), own.time[begin], own.time[end - 1], begin, end, until)
           for begin, end, until in bounds]  # fmt: skip
     names = ["read", "answers", "money", "first", "last", "begin", "end", "until"]
-    found: pd.DataFrame = pd.concat([table[["user_id", "cut_off", "length"]], pd.DataFrame(of, columns=names)], axis=1)
-    found["churn"] = churn.targets(own, own.end - 1, own.until, card)
-    assert bool((found["length"] == found["read"]).all())
+    frame: pd.DataFrame = pd.concat([table[["user_id", "cut_off", "length"]], pd.DataFrame(of, columns=names)], axis=1)
+    frame["churn"] = churn.targets(own, own.end - 1, own.until, card)
+    assert bool((frame["length"] == frame["read"]).all())
     assert own.cut_off is not None
-    assert found["cut_off"].astype("int64").tolist() == own.cut_off.tolist()
-    return found
+    assert frame["cut_off"].astype("int64").tolist() == own.cut_off.tolist()
+    return frame
 
 
 def by_pandas(rows: list[dict[str, Any]], customer: CustomerUnit, cut_offs: Sequence[int]) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def by_pandas(rows: list[dict[str, Any]], customer: CustomerUnit, cut_offs: Sequ
     log = log[log["user_id"].notna() & log["item_id"].notna() & log["event_type"].isin(customer.event_types)]
     log = log.assign(us=(log["event_time"] - EPOCH) // timedelta(microseconds=1))
     log["money"] = log["price"].fillna(0).astype("f4") * log["quantity"].fillna(1).astype("f4")
-    found = []
+    tables = []
     for cut_off in cut_offs:
         before = log[log["us"] < cut_off]
         after = log[(log["us"] >= cut_off) & (log["us"] < cut_off + customer.horizon_days * DAY)]
@@ -105,20 +105,20 @@ def by_pandas(rows: list[dict[str, Any]], customer: CustomerUnit, cut_offs: Sequ
         table["answers"] = after.groupby("user_id").size().reindex(table.index, fill_value=0)
         again = after[after["event_type"] == "purchase"]["user_id"].unique()
         table["churn"] = (~table.index.isin(again)).astype(int)
-        found.append(table.reset_index().assign(cut_off=cut_off))
-    return pd.concat(found, ignore_index=True)
+        tables.append(table.reset_index().assign(cut_off=cut_off))
+    return pd.concat(tables, ignore_index=True)
 
 
 def same(store: Path, part: str, rows: list[dict[str, Any]], customer: CustomerUnit, cut_offs: list[int]) -> int:
-    found, wanted = packed(store, part), by_pandas(rows, customer, cut_offs)
-    found = found.assign(cut_off=found["cut_off"].astype("int64"))
+    frame, wanted = packed(store, part), by_pandas(rows, customer, cut_offs)
+    frame = frame.assign(cut_off=frame["cut_off"].astype("int64"))
     if part == NOW:
-        assert (found["answers"] == 0).all()
-        wanted, found = wanted.drop(columns=["answers", "churn"]), found.drop(columns=["answers", "churn"])
+        assert (frame["answers"] == 0).all()
+        wanted, frame = wanted.drop(columns=["answers", "churn"]), frame.drop(columns=["answers", "churn"])
     key = ["cut_off", "user_id"]
-    found, wanted = (each.sort_values(key, ignore_index=True)[wanted.columns] for each in (found, wanted))
-    pd.testing.assert_frame_equal(found, wanted, check_dtype=False, rtol=1e-4)
-    return len(found)
+    frame, wanted = (each.sort_values(key, ignore_index=True)[wanted.columns] for each in (frame, wanted))
+    pd.testing.assert_frame_equal(frame, wanted, check_dtype=False, rtol=1e-4)
+    return len(frame)
 
 
 def test_what_people_are_called_changes_nothing_that_is_learned_from(tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ def test_pandas_finds_the_same_customers_histories_and_answers(tmp_path: Path, s
 
     # a part holds the steps of each of its customers once
     for part in (*SPLITS, NOW):
-        found = packed(tmp_path / "customer", part)
+        frame = packed(tmp_path / "customer", part)
         assert (
             card.splits[part].events
-            == found.groupby("user_id")["until"].max().sub(found.groupby("user_id")["begin"].min()).sum()
+            == frame.groupby("user_id")["until"].max().sub(frame.groupby("user_id")["begin"].min()).sum()
         )
 
 
@@ -208,7 +208,7 @@ HOW = AsOf(horizon_days=4, every_days=3, active_days=15)
 CUT_OFFS = [10 * DAY, 13 * DAY, 20 * DAY]
 
 
-def asked(steps: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], tuple[list[float], int]]:
+def features_and_answers(steps: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], tuple[list[float], int]]:
     """By person and cut-off: the hand-made features, and the answer of churn."""
     steps = sorted(steps, key=lambda step: step[:2])
     person = np.array([step[0] for step in steps], np.int64)
@@ -218,13 +218,13 @@ def asked(steps: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], tup
     }
     there, length = np.unique(person, return_counts=True)
     persons = Persons(pa.array([str(each) for each in there]), np.cumsum(length) - length, length)
-    found = histories(persons, columns, PURCHASE, HOW, {"train": CUT_OFFS})["train"]
-    if not len(found.owner):
+    cut = histories(persons, columns, PURCHASE, HOW, {"train": CUT_OFFS})["train"]
+    if not len(cut.owner):
         return {}
-    kept = np.concatenate([np.arange(s, s + n) for s, n in zip(persons.source, found.held, strict=True)])
+    kept = np.concatenate([np.arange(s, s + n) for s, n in zip(persons.source, cut.held, strict=True)])
     price = np.array([step[3] for step in steps], np.float32)[kept]
     own = PackedSplit(
-        Bounds(**found.bounds),
+        Bounds(**cut.bounds),
         "last",
         HOW.horizon_days * DAY,
         **{name: values[kept] for name, values in columns.items()},
@@ -239,7 +239,7 @@ def asked(steps: list[tuple[int, int, int, float]]) -> dict[tuple[int, int], tup
     assert own.cut_off is not None
     table = features.compute("customer", own, Spans(own.begin, own.end, own.cut_off), Names())
     answers = churn.targets(own, own.end - 1, own.until, Names())
-    keys = zip(there[found.owner].tolist(), found.cut_off.tolist(), strict=True)
+    keys = zip(there[cut.owner].tolist(), cut.cut_off.tolist(), strict=True)
     return {key: (row.tolist(), int(one)) for key, row, one in zip(keys, table, answers, strict=True)}
 
 
@@ -250,7 +250,9 @@ def test_no_future_changes_a_feature_or_an_earlier_answer(past: list[Any], now: 
     for moment in CUT_OFFS:
         hour = moment // 3_600_000_000
         before = [step for step in past if step[1] < hour]
-        one, other = (asked(before + [step for step in future if step[1] >= hour]) for future in (now, then))
+        one, other = (
+            features_and_answers(before + [step for step in future if step[1] >= hour]) for future in (now, then)
+        )
         for (person, cut_off), (row, answer) in one.items():
             if cut_off <= moment:
                 assert (person, cut_off) in other
@@ -277,13 +279,13 @@ def test_cut_offs_leave_a_horizon_between_parts_or_the_log_is_too_short(
         with pytest.raises(DataError, match=f"a horizon of {horizon} days needs {needed + 2}"):
             split.cut_offs(first, stop, how, *shares)
         return
-    found = split.cut_offs(first, stop, how, *shares)
-    parts = [found[name] for name in SPLITS if found[name]]
+    days = split.cut_offs(first, stop, how, *shares)
+    parts = [days[name] for name in SPLITS if days[name]]
     assert len(parts) == (3 if shares[0] else 2)
     for earlier, later in zip(parts, [*parts[1:], [(5 + span) * DAY]], strict=True):
         assert earlier[-1] + horizon * DAY == later[0]
     assert parts[0][0] > first
-    assert found[NOW] == [(6 + span) * DAY]
+    assert days[NOW] == [(6 + span) * DAY]
 
 
 def customers(days: int, **kinds: str) -> list[dict[str, Any]]:

@@ -38,14 +38,14 @@ def test_what_is_written_is_read_again_at_any_place_and_has_the_same_bytes(size:
     path = tmp_path / "file"
     data = bytes(range(256)) * (size // 256 + 1)
     data = data[:size]
-    made = set()
+    contents = set()
     for step in (size, 1000003):
         with encryption.writing(path, KEY) as file:
             for start in range(0, size, step):
                 file.write(data[start : start + step])
-        made.add(path.read_bytes())
-    assert len(made) == 1
-    assert size < 16 or data[:64] not in made.pop()
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    assert size < 16 or data[:64] not in contents.pop()
     with encryption.reading(path, KEY) as file:
         assert file.read() == data
         file.seek(-min(size, 20), io.SEEK_END)

@@ -60,7 +60,7 @@ def forget(desk: Desk, *ids: str, dry: bool = False, outside: bool = False, **ch
 
 def named(desk: Desk, *texts: str) -> list[str]:
     """The files of the workspace and its home that hold one of some texts, unpacked."""
-    found = []
+    places = []
     for folder in (desk.paths.root, desk.paths.home):
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             data = path.read_bytes()
@@ -68,8 +68,8 @@ def named(desk: Desk, *texts: str) -> list[str]:
                 data += gzip.decompress(data)
             if path.suffix == ".parquet":
                 data += repr(pq.read_table(path, partitioning=None).to_pylist()).encode()
-            found += [f"{path.name}: {text}" for text in texts if text.encode() in data]
-    return found
+            places += [f"{path.name}: {text}" for text in texts if text.encode() in data]
+    return places
 
 
 def pseudonym(desk: Desk, kind: Any, name: str) -> str:
@@ -101,8 +101,8 @@ def test_what_is_left_is_what_an_ingest_makes_that_knows_the_list(desk: Desk) ->
     )
     after = json.loads(desk.paths.ingest_card.read_text())
     assert (before["read"], after["read"], after["forgotten"]) == (52, 35, 0)
-    made = desk.bytes()
-    assert from_nothing(desk) == made
+    left = desk.bytes()
+    assert from_nothing(desk) == left
 
 
 def test_a_raw_parquet_file_is_read_anew_for_its_rows_have_other_numbers(desk: Desk) -> None:
@@ -140,11 +140,11 @@ def test_an_id_that_is_a_number_or_a_word_is_a_person_only_where_an_id_is_due(de
     said = forget(desk, name)
     assert (said["rows"], said["unreached"]) == ({"events": 1, "quarantine": 2, "raw": 3}, [])
     assert any("is a number, a word or short" in note for note in said["notes"])
-    left = pq.read_table(desk.paths.quarantine / "quarantine.parquet")["raw"].to_pylist()
-    assert left == [others.decode().strip(), row(campaign=name, kind="strange").decode().strip()]
+    raw = pq.read_table(desk.paths.quarantine / "quarantine.parquet")["raw"].to_pylist()
+    assert raw == [others.decode().strip(), row(campaign=name, kind="strange").decode().strip()]
     assert name in (root / "tool.py").read_text() and name in (root / "reports/said.json").read_text()
-    made = desk.bytes()
-    assert from_nothing(desk) == made
+    left = desk.bytes()
+    assert from_nothing(desk) == left
 
 
 def test_a_row_whose_object_names_its_user_twice_is_of_both(tmp_path: Path, raw_params: dict[str, object]) -> None:
@@ -199,8 +199,8 @@ def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk:
     card = json.loads(desk.paths.ingest_card.read_text())
     assert [source["forgotten"] for source in card["sources"]] == [16, 1]
     assert card["read"] == card["accepted"] + card["quarantined"] + card["forgotten"] == 52
-    made = desk.bytes()
-    assert from_nothing(desk, **elsewhere) == made
+    left = desk.bytes()
+    assert from_nothing(desk, **elsewhere) == left
     assert forget(desk, "customer-3", outside=True, **elsewhere)["unreached"] == []
     assert b"customer-3" not in (tmp_path / "log/a.csv").read_bytes()
     assert desk.ingest(**elsewhere).card["forgotten"] == 0
@@ -382,7 +382,7 @@ def test_of_a_simulated_log_truth_has_none_of_them_either_and_stays_so(desk: Des
     assert named(desk, user)
     assert forget(desk, user, **simulated)["unreached"] == []
     assert named(desk, user) == []
-    made = desk.bytes()
+    left = desk.bytes()
     assert desk.ingest(**simulated).card["forgotten"] >= rows
     assert named(desk, user) == []
-    assert from_nothing(desk, **simulated) == made
+    assert from_nothing(desk, **simulated) == left

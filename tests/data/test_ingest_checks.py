@@ -117,9 +117,9 @@ def test_good_rows(desk: Desk, raw: bytes, expected: dict[str, Any]) -> None:
     desk.put("a.csv", HEADER + raw)
     events = desk.ingest().events
     assert events.schema.equals(SCHEMA)
-    found = events.to_pylist()[0]
-    assert {name: found[name] for name in expected} == expected
-    assert str(found["price"]) != "-0.0"
+    event = events.to_pylist()[0]
+    assert {name: event[name] for name in expected} == expected
+    assert str(event["price"]) != "-0.0"
 
 
 def test_events_are_sorted_and_filed_by_day(desk: Desk) -> None:
@@ -316,9 +316,9 @@ def test_event_types_are_mapped_before_they_are_canonical(desk: Desk) -> None:
     outcome = desk.ingest(source__event_types={"pdp": "view"})
     assert outcome.events["event_type"].to_pylist() == ["view", "view"]
     rest = desk.ingest(source__event_types={"pdp": "view", "view": "click", "*": "cart"})
-    found = dict(zip(rest.events["item_id"].to_pylist(), rest.events["event_type"].to_pylist(), strict=True))
-    assert found == {"1": "click", "2": "view", "3": "cart"}
-    assert set(found.values()) <= set(EVENT_TYPES)
+    types = dict(zip(rest.events["item_id"].to_pylist(), rest.events["event_type"].to_pylist(), strict=True))
+    assert types == {"1": "click", "2": "view", "3": "cart"}
+    assert set(types.values()) <= set(EVENT_TYPES)
 
 
 @settings(max_examples=30, deadline=None)

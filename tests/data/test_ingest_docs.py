@@ -51,9 +51,9 @@ def test_the_worked_example(
 
 def shown(page: str, verb: str) -> str:
     """What the page says that `clickflow VERB` prints."""
-    found = re.search(rf"\$ clickflow {re.escape(verb)}\n(.*?)```", page, flags=re.DOTALL)
-    assert found is not None
-    return found[1]
+    block = re.search(rf"\$ clickflow {re.escape(verb)}\n(.*?)```", page, flags=re.DOTALL)
+    assert block is not None
+    return block[1]
 
 
 def lines(text: str) -> list[str]:

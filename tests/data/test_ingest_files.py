@@ -128,10 +128,10 @@ def test_whatever_changed_the_result_is_that_of_a_rebuild(desk: Desk, change: st
     desk.ingest()
     CHANGES[change](desk)
     desk.ingest()
-    found = desk.bytes()
+    before = desk.bytes()
     shutil.rmtree(desk.paths.root / "data")
     desk.ingest()
-    assert desk.bytes() == found
+    assert desk.bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_other_params_read_everything_again(desk: Desk, params: dict[str, object
     desk.put("a.csv", HEADER + rows(60) + row(brand="brand") + row(time="2027-01-01"))
     desk.ingest()
     desk.ingest(**params)
-    found = desk.bytes()
+    before = desk.bytes()
     shutil.rmtree(desk.paths.root / "data")
     desk.ingest(**params)
-    assert desk.bytes() == found
+    assert desk.bytes() == before
 
 
 def test_looser_params_let_rows_in_without_reading_again(desk: Desk) -> None:
@@ -154,10 +154,10 @@ def test_looser_params_let_rows_in_without_reading_again(desk: Desk) -> None:
     desk.put("b.csv", HEADER + rows(5, day=7))
     outcome = desk.ingest(source__as_of="2027-06-01T00:00:00")
     assert outcome.card["quarantined"] == 0
-    found = desk.bytes()
+    before = desk.bytes()
     shutil.rmtree(desk.paths.root / "data")
     desk.ingest(source__as_of="2027-06-01T00:00:00")
-    assert desk.bytes() == found
+    assert desk.bytes() == before
 
 
 def test_an_error_half_way_leaves_the_outputs_as_they_were(desk: Desk) -> None:

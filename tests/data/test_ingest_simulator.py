@@ -29,13 +29,13 @@ def test_every_dirty_row_is_found_and_no_other(tmp_path: Path, raw_params: dict[
     card = ingest(params, desk.paths)
     dirt = pq.read_table(desk.paths.truth / "dirt.parquet").to_pylist()
     assert len(dirt) > 500
-    found = {
+    reasons_by_line = {
         (entry["source"], entry["line"]): entry["reasons"]
         for entry in pq.read_table(desk.paths.quarantine / "quarantine.parquet").to_pylist()
     }
-    assert found.keys() == {(entry["file"], entry["line"]) for entry in dirt}
+    assert reasons_by_line.keys() == {(entry["file"], entry["line"]) for entry in dirt}
     for entry in dirt:
-        reasons = found[entry["file"], entry["line"]]
+        reasons = reasons_by_line[entry["file"], entry["line"]]
         assert entry["kind"] in reasons or (entry["kind"], reasons) == ("wrong_columns", ["truncated"])
     truth = files.read_json(desk.paths.truth / "card.json")
     assert (card["read"], card["quarantined"]) == (truth["rows"], len(dirt))
@@ -52,8 +52,8 @@ def test_truth_has_the_pseudonyms_of_the_events(tmp_path: Path, raw_params: dict
         for pair in zip(table["session_id"].to_pylist(), table["user_id"].to_pylist(), strict=True)
     }
     sessions = pq.read_table(desk.paths.truth / "sessions.parquet")
-    told = set(zip(sessions["session_id"].to_pylist(), sessions["user_id"].to_pylist(), strict=True))
-    assert pairs <= told
+    true_pairs = set(zip(sessions["session_id"].to_pylist(), sessions["user_id"].to_pylist(), strict=True))
+    assert pairs <= true_pairs
     users = set(pq.read_table(desk.paths.truth / "users.parquet")["user_id"].to_pylist())
     # the accounts of bots and fraudsters have sessions, but are no customers
     assert len(users & {user for _, user in pairs if user}) > 0.9 * len(users)

@@ -13,7 +13,7 @@ import pytest
 import real_logs
 import yaml
 from ingest_setup import HEADER, Desk, row, rows
-from inspecting import as_written, found, ingested, inspect, workspace_of
+from inspecting import as_written, ingested, inspect, inspection, workspace_of
 from typer.testing import CliRunner
 
 from clickflow.cli import app
@@ -47,7 +47,7 @@ def test_every_real_log(
     desk: Desk, shop_data: Path, tmp_path_factory: pytest.TempPathFactory, name: str, expected: dict[str, Any]
 ) -> None:
     path = shop_data / name
-    source = found(path, "--write")["source"]
+    source = inspection(path, "--write")["source"]
     assert {key: source[key] for key in expected} == expected
     card = real_logs.ingested(tmp_path_factory, as_written(desk)).card
     files = sorted(path.glob("*.gz")) if path.is_dir() else [path]
@@ -68,7 +68,7 @@ def test_every_real_log(
     if name == "layouts/hm_transactions.csv.gz":
         distinct = {tuple(row[:4]) for row in body}
         assert (card["accepted"], card["users"]) == (len(distinct), len({row[1] for row in body}))
-        (said,) = (doubt for doubt in found(path)["not_sure_of"] if "ingest.duplicates: keep" in doubt)
+        (said,) = (doubt for doubt in inspection(path)["not_sure_of"] if "ingest.duplicates: keep" in doubt)
         assert said.startswith(f"{1 - len(distinct) / len(body):.1%} of the rows repeat an earlier one")
     if name == "layouts/ml-100k.inter.gz":
         assert card["accepted"] == 100_000
@@ -91,23 +91,23 @@ GERMAN = """zeit;aktion;kunde;besuch;artikel;preis
 
 def test_a_german_log_in_cp1252(desk: Desk) -> None:
     path = desk.put("log.csv", GERMAN.encode("cp1252"))
-    told = found(path)
-    assert {key: told["source"][key] for key in ("delimiter", "encoding", "decimal", "thousands", "time_format")} == {
+    report = inspection(path)
+    assert {key: report["source"][key] for key in ("delimiter", "encoding", "decimal", "thousands", "time_format")} == {
         "delimiter": ";",
         "encoding": "cp1252",
         "decimal": ",",
         "thousands": ".",
         "time_format": "%d.%m.%Y %H:%M:%S",
     }
-    assert told["source"]["event_types"] == {
+    assert report["source"]["event_types"] == {
         "produkt": "view",
         "warenkorb": "cart",
         "kauf": "purchase",
         "heartbeat": "ignore",
     }
-    assert any("cp1252 is a guess" in doubt for doubt in told["not_sure_of"])
-    assert any("carry no zone" in doubt for doubt in told["not_sure_of"])
-    assert (told["trial"]["accepted"], told["trial"]["ignored"], told["trial"]["refused"]) == (3, 1, 0)
+    assert any("cp1252 is a guess" in doubt for doubt in report["not_sure_of"])
+    assert any("carry no zone" in doubt for doubt in report["not_sure_of"])
+    assert (report["trial"]["accepted"], report["trial"]["ignored"], report["trial"]["refused"]) == (3, 1, 0)
     card = ingested(desk, path)
     assert card["accepted"] == 3
 
@@ -120,22 +120,22 @@ def test_a_chinese_log(desk: Desk) -> None:
     )
     for encoding in ("utf-8", "gb18030", "utf-16"):
         path = desk.put("log.csv", text.encode(encoding))
-        told = found(path)
-        assert told["source"]["encoding"] == encoding
-        assert told["source"]["columns"] == {
+        report = inspection(path)
+        assert report["source"]["encoding"] == encoding
+        assert report["source"]["columns"] == {
             "event_time": "时间戳",
             "event_type": "行为类型",
             "user_id": "用户ID",
             "item_id": "商品ID",
             "item_name": "商品名称",
         }
-        assert told["source"]["event_types"] == {
+        assert report["source"]["event_types"] == {
             "浏览": "view",
             "加购": "cart",
             "收藏": "favourite",
             "购买": "purchase",
         }
-        assert told["source"]["time_format"] == "s"
+        assert report["source"]["time_format"] == "s"
         assert ingested(desk, path)["accepted"] == 160
 
 
@@ -158,10 +158,10 @@ def test_formats_are_told_by_what_is_inside(desk: Desk, kind: str) -> None:
 
             with zipfile.ZipFile(path, "w") as archive:
                 archive.writestr("inside.dat", text)
-    told = found(path)
-    assert told["trial"]["accepted"] == 20
-    assert told["source"]["columns"] == {"event_time": "ts", "user_id": "user", "item_id": "sku"}
-    assert told["source"]["event_types"] == {"*": "view"}
+    report = inspection(path)
+    assert report["trial"]["accepted"] == 20
+    assert report["source"]["columns"] == {"event_time": "ts", "user_id": "user", "item_id": "sku"}
+    assert report["source"]["event_types"] == {"*": "view"}
     assert ingested(desk, path)["accepted"] == 20
 
 
@@ -181,21 +181,21 @@ def test_lists_of_items_become_events(desk: Desk, kind: str) -> None:
         pq.write_table(pa.Table.from_pylist(rows), path)
     else:
         path.write_text(json.dumps(rows) if kind == "json" else "".join(json.dumps(each) + "\n" for each in rows))
-    told = found(path)
-    assert told["source"]["explode"] == "items"
-    assert told["source"]["columns"]["user_id"] == "user.id"
-    assert (told["trial"]["read"], told["trial"]["accepted"], told["trial"]["ignored"]) == (80, 40, 40)
+    report = inspection(path)
+    assert report["source"]["explode"] == "items"
+    assert report["source"]["columns"]["user_id"] == "user.id"
+    assert (report["trial"]["read"], report["trial"]["accepted"], report["trial"]["ignored"]) == (80, 40, 40)
     assert ingested(desk, path)["accepted"] == 40
 
 
 def test_a_file_without_a_header_and_what_is_unsure_of_it(desk: Desk) -> None:
     data = "".join(f"c{n % 4},p{n % 6},view,{'13' if n % 2 else '05'}/02/2026 10:{n:02}\n" for n in range(40))
-    told = found(desk.put("log.csv", data.encode()))
-    assert told["source"]["header"] == []
-    assert told["source"]["columns"] == {"event_time": "4", "event_type": "3", "user_id": "1", "item_id": "2"}
-    assert told["source"]["time_format"] == "%d/%m/%Y %H:%M"
-    assert any("no header" in doubt for doubt in told["not_sure_of"])
-    assert told["trial"]["accepted"] == 40
+    report = inspection(desk.put("log.csv", data.encode()))
+    assert report["source"]["header"] == []
+    assert report["source"]["columns"] == {"event_time": "4", "event_type": "3", "user_id": "1", "item_id": "2"}
+    assert report["source"]["time_format"] == "%d/%m/%Y %H:%M"
+    assert any("no header" in doubt for doubt in report["not_sure_of"])
+    assert report["trial"]["accepted"] == 40
 
 
 def test_the_page_is_yaml_and_write_keeps_comments(desk: Desk) -> None:
@@ -221,13 +221,13 @@ def test_several_files_and_one_that_does_not_fit(desk: Desk) -> None:
     for day in (1, 2, 3):
         desk.put(f"2026-01-0{day}.csv", HEADER + rows(50, day=day))
     desk.put("notes.md", b"x")
-    told = found(desk.log)
-    assert (told["files"], told["trial"]["accepted"]) == (3, 150)
-    named = found(desk.log / "2026-01-01.csv", desk.log / "2026-01-02.csv")
+    report = inspection(desk.log)
+    assert (report["files"], report["trial"]["accepted"]) == (3, 150)
+    named = inspection(desk.log / "2026-01-01.csv", desk.log / "2026-01-02.csv")
     assert named["source"]["pattern"] == "*.csv"
     assert any("takes 1 files more" in doubt for doubt in named["not_sure_of"])
     desk.put("2026-01-02.csv", b"at;what\n1;2\n")
-    broken = found(desk.log)
+    broken = inspection(desk.log)
     assert broken["trial"] is None
     assert "2026-01-02.csv lacks event_time" in broken["fault"]
 
@@ -326,7 +326,7 @@ def test_shops_words(desk: Desk) -> None:
         f"B{n // 2};{1 + n // 9:02}.03.2026 10:{n % 60:02}:00;{n % 7:06};{kinds[n % 9 == 8]};PZN{n % 5};a;1;5,84\n"
         for n in range(90)
     )
-    said = found(desk.put("till.csv", till.encode()))
+    said = inspection(desk.put("till.csv", till.encode()))
     assert said["source"]["event_types"] == {"Verkauf": "purchase", "Storno": "cancel"}
     assert said["source"]["columns"] == {
         "event_time": "Zeit", "event_type": "Art", "user_id": "Kundennr", "session_id": "Bon", "item_id": "PZN",
@@ -335,14 +335,14 @@ def test_shops_words(desk: Desk) -> None:
     orders = "order_date,customer_no,order_no,article_no,group,pieces,unit_price\n" + "".join(
         f"2026-03-{1 + n // 9:02},{n % 7},{n // 3},A-{n % 5},g,2,5.84\n" for n in range(90)
     )
-    said = found(desk.put("orders.csv", orders.encode()))
+    said = inspection(desk.put("orders.csv", orders.encode()))
     assert (said["source"]["event_types"], said["trial"]["accepted"]) == ({"*": "purchase"}, 90)
     bag = HEADER + b"".join(row(item=f"i{n % 5}", kind=["view", "add_to_bag"][n % 2]) for n in range(20))
-    assert found(desk.put("bag.csv", bag))["source"]["event_types"] == {"add_to_bag": "cart"}
+    assert inspection(desk.put("bag.csv", bag))["source"]["event_types"] == {"add_to_bag": "cart"}
     visits = "zeit,besuch,artikel,preis\n" + "".join(
         f"2026-03-{1 + n // 9:02} 10:{n % 60:02}:00,b{n // 3},A-{n % 5},5.84\n" for n in range(90)
     )
-    assert found(desk.put("visits.csv", visits.encode()))["source"]["event_types"] == {"*": "view"}
+    assert inspection(desk.put("visits.csv", visits.encode()))["source"]["event_types"] == {"*": "view"}
     page = inspect(desk.put("bare.csv", orders.replace("article_no", "what").encode()))
     assert "mend the block first: as it is, no row is accepted" in page
     assert "is made a comment" not in page
@@ -369,4 +369,4 @@ def test_a_header_that_names_a_column_twice_is_none_the_less_a_header(desk: Desk
     result = CliRunner().invoke(app, ["inspect", str(log)])
     assert "two columns called 'brand'" in str(result.exception)
     log = desk.put("a.csv", HEADER.replace(b"\n", b",,\n") + rows(20).replace(b"\n", b",,\n"))
-    assert found(log)["form"]["header"] is True, "columns without a name have none in common"
+    assert inspection(log)["form"]["header"] is True, "columns without a name have none in common"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ingest_setup import HEADER, Desk, row, rows
-from inspecting import found, ingested, inspect, said_of, workspace_of
+from inspecting import ingested, inspect, inspection, said_of, workspace_of
 
 from clickflow.events.inspect.time_forms import PATTERNS, possible_patterns
 from clickflow.system.errors import DataError
@@ -23,9 +23,9 @@ def desk(tmp_path: Path, raw_params: dict[str, object], root: Path, monkeypatch:
 
 def test_day_and_month_are_not_guessed_in_silence(desk: Desk) -> None:
     data = HEADER + b"".join(row(f"0{n % 3 + 1}/05/2026 10:{n:02}", item=f"i{n}") for n in range(30))
-    told = found(desk.put("log.csv", data))
-    assert told["source"]["time_format"] == "%d/%m/%Y %H:%M"
-    assert any("day and month" in doubt and "%m/%d/%Y" in doubt for doubt in told["not_sure_of"])
+    report = inspection(desk.put("log.csv", data))
+    assert report["source"]["time_format"] == "%d/%m/%Y %H:%M"
+    assert any("day and month" in doubt and "%m/%d/%Y" in doubt for doubt in report["not_sure_of"])
 
 
 def test_every_pattern_that_reads_a_time_is_tried_on_it() -> None:
@@ -47,10 +47,10 @@ def test_placeholders_ties_and_orders_are_seen(desk: Desk) -> None:
         for n in range(200)
     ]
     data = "event_time,event_type,user_id,item_id,event_index,note\n" + "\n".join(lines) + "\n"
-    told = found(desk.put("log.csv", data.encode()))
-    assert told["source"]["nulls"]["user_id"] == ["0"]
-    assert "(not set)" in told["source"]["nulls"]["*"]
-    assert any("user_id: '0' stand for nothing" in doubt for doubt in told["not_sure_of"])
+    report = inspection(desk.put("log.csv", data.encode()))
+    assert report["source"]["nulls"]["user_id"] == ["0"]
+    assert "(not set)" in report["source"]["nulls"]["*"]
+    assert any("user_id: '0' stand for nothing" in doubt for doubt in report["not_sure_of"])
 
 
 def test_epoch_times_that_are_read_as_iso_suggest_their_unit(desk: Desk) -> None:
@@ -79,7 +79,7 @@ def test_what_groups_the_digits_of_prices(desk: Desk, name: str) -> None:
     values, decimal, thousands = PRICES[name]
     lines = [f"2026-01-05 10:00:{n % 60:02};view;u{n % 9};i{n % 7};{price}\n" for n, price in enumerate(values)]
     desk.put("a.csv", ("event_time;event_type;user_id;item_id;price\n" + "".join(lines)).encode())
-    said = found(desk.log)
+    said = inspection(desk.log)
     assert (said["source"]["decimal"], said["source"]["thousands"]) == (decimal, thousands)
     assert any("thousands or decimals" in each for each in said["not_sure_of"]) is (name == "grouped by points")
     card = ingested(desk, desk.log)
@@ -97,11 +97,11 @@ IDS = {
 def test_one_id_in_several_forms_is_asked_about(desk: Desk, name: str) -> None:
     forms = [f"{form}{n}" if name != "zeros" else f"{form}{n % 5}" for n in range(20) for form in IDS[name]]
     desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=user) for at, user in enumerate(forms)))
-    (doubt,) = [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
+    (doubt,) = [each for each in inspection(desk.log)["not_sure_of"] if "each is another one" in each]
     assert doubt.startswith("user_id: ")
     one = [(f"u{at % 9}", at) for at in range(40)] + [(f"{300 + at // 2}{'.0' * (at % 2)}", at) for at in range(40)]
     desk.put("a.csv", HEADER + b"".join(row(item=f"i{at}", user=user) for user, at in one))
-    assert not [each for each in found(desk.log)["not_sure_of"] if "each is another one" in each]
+    assert not [each for each in inspection(desk.log)["not_sure_of"] if "each is another one" in each]
 
 
 def test_times_of_which_some_carry_their_zone_are_asked_about(desk: Desk) -> None:
@@ -116,7 +116,7 @@ def test_what_ids_hold_is_asked_about_in_all_files(desk: Desk) -> None:
     later = [f"{n % 9}" if n % 4 else f"{n % 9}|{(n + 1) % 9}" for n in range(40)]
     mail = [f"x.org/?email=eve{n}@shop.org" if n % 5 == 0 else item for n, item in enumerate(later)]
     desk.put("2.csv", HEADER + b"".join(row(f"2026-01-06 10:{n:02}:00", item=item) for n, item in enumerate(mail)))
-    doubts = found(desk.log)["not_sure_of"]
+    doubts = inspection(desk.log)["not_sure_of"]
     for part in (
         "where case, forms of letters, groups of digits, quotes and zeros in front do not count, such as",
         "ids are several other items in one, such as",
@@ -129,43 +129,45 @@ def test_what_ids_hold_is_asked_about_in_all_files(desk: Desk) -> None:
 def test_a_currency_in_a_column_of_its_own_is_seen(desk: Desk) -> None:
     lines = [f"2026-01-05 10:{n:02}:00,view,u,i{n},{n}.5,{'USD' if n % 2 else 'JPY'}\n" for n in range(40)]
     text = "event_time,event_type,user_id,item_id,price,currency\n" + "".join(lines)
-    told = found(desk.put("a.csv", text.encode()))
-    assert any("prices are in several currencies, as currency says" in doubt for doubt in told["not_sure_of"])
+    report = inspection(desk.put("a.csv", text.encode()))
+    assert any("prices are in several currencies, as currency says" in doubt for doubt in report["not_sure_of"])
     brackets = HEADER + b"".join(row(f"2026-01-05 10:{n:02}:00", price=f"({n}.5)") for n in range(40))
-    assert found(desk.put("a.csv", brackets))["source"]["currency"] == []
+    assert inspection(desk.put("a.csv", brackets))["source"]["currency"] == []
 
 
 def test_times_of_a_type_without_a_zone_are_asked_about(desk: Desk) -> None:
     moments = [datetime(2026, 1, 5, 10, n) for n in range(40)]  # noqa: DTZ001
     table = {"user_id": ["u"] * 40, "item_id": [str(n) for n in range(40)]}
     naive, zoned = pa.timestamp("us"), pa.timestamp("us", "UTC")
-    for kind, asked in ((naive, True), (zoned, False)):
+    for kind, doubtful in ((naive, True), (zoned, False)):
         pq.write_table(pa.table({"event_time": pa.array(moments).cast(kind), **table}), desk.log / "a.parquet")
-        doubts = found(desk.log)["not_sure_of"]
-        assert any("its times carry no zone" in doubt for doubt in doubts) == asked
+        doubts = inspection(desk.log)["not_sure_of"]
+        assert any("its times carry no zone" in doubt for doubt in doubts) == doubtful
     clock = pa.array([moment.time() for moment in moments])
     pq.write_table(
         pa.table({"date": [moment.date() for moment in moments], "time": clock, **table}), desk.log / "a.parquet"
     )
-    assert any("the time of day stands in time" in doubt for doubt in found(desk.log)["not_sure_of"])
+    assert any("the time of day stands in time" in doubt for doubt in inspection(desk.log)["not_sure_of"])
 
 
 def test_sessions_of_large_numbers_are_no_order(desk: Desk) -> None:
     head = "household_key,BASKET_ID,DAY,PRODUCT_ID,QUANTITY\n"
-    told = found(
+    report = inspection(
         desk.put(
             "a.csv", (head + "".join(f"{n % 9},{26984851472 + n // 4},{n},{n % 7},1\n" for n in range(80))).encode()
         )
     )
-    assert told["source"]["time_format"] is None
-    told = found(desk.put("a.csv", (head + "".join(f"{n % 9},{n // 4},{n},{n % 7},1\n" for n in range(80))).encode()))
-    assert (told["source"]["time_format"], told["trial"]["accepted"]) == ("order", 80)
+    assert report["source"]["time_format"] is None
+    report = inspection(
+        desk.put("a.csv", (head + "".join(f"{n % 9},{n // 4},{n},{n % 7},1\n" for n in range(80))).encode())
+    )
+    assert (report["source"]["time_format"], report["trial"]["accepted"]) == ("order", 80)
 
 
 def test_every_file_of_a_folder_is_looked_at_and_what_differs_is_said(desk: Desk) -> None:
     for day in range(20, 40):
         desk.put(f"{day}.csv", HEADER + rows(20))
-    assert not any(" files (" in doubt for doubt in found(desk.log)["not_sure_of"])
+    assert not any(" files (" in doubt for doubt in inspection(desk.log)["not_sure_of"])
     desk.put("21.csv", (HEADER + rows(20)).replace(b",", b";"))
     desk.put("22.csv", (HEADER + rows(20)).replace(b"item_id", b"sku"))
     desk.put("23.csv", rows(20))
@@ -175,7 +177,7 @@ def test_every_file_of_a_folder_is_looked_at_and_what_differs_is_said(desk: Desk
     desk.put("27.csv", HEADER.replace(b"campaign", b"brand") + rows(20))
     desk.put("28.csv", b"")
     desk.put("29.csv", json.dumps({"event_time": "2026-01-05 10:00", "item_id": "a"}).encode())
-    said = [doubt.split("): ", 1) for doubt in found(desk.log)["not_sure_of"] if " files (" in doubt]
+    said = [doubt.split("): ", 1) for doubt in inspection(desk.log)["not_sure_of"] if " files (" in doubt]
     by_file = {head.partition("(")[2]: text for head, text in said}
     assert all(head.startswith("1 of 20 files (") for head, _ in said)
     usual = "where 39.csv is csv with ',', utf-8"

@@ -87,12 +87,12 @@ def test_an_element_that_is_no_json_costs_itself_alone(tmp_path: Path, broken: b
     path = tmp_path / "a.json"
     path.write_bytes(b"[\n  " + b",\n  ".join([b'{"a": 1}', broken, b'{"a": 2}']) + b"\n]")
     reader = jsonlines.JsonLines(path, {"a": "a"}, "", array=True)
-    found, refused = [], []
+    values, refused = [], []
     for block in reader.blocks(size):
         parsed = reader.parse(block)
-        found += parsed.table["a"].to_pylist()
+        values += parsed.table["a"].to_pylist()
         refused += parsed.refused.raws
-    assert found == ["1", "2"]
+    assert values == ["1", "2"]
     assert refused == [raw.decode()]
 
 

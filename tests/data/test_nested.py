@@ -106,10 +106,10 @@ def test_replay_of_exploded_rows(desk: Desk, kind: str) -> None:
     more = {**GIVEN, "source__event_types": {"page_view": "impression", "odd": "purchase", "session_start": "ignore"}}
     result = replay(desk.params(**more), desk.paths)
     assert (result["taken_in"], result["still_quarantined"], result["ignored"]) == (2, 0, 1)
-    found = desk.bytes()
+    before = desk.bytes()
     (desk.paths.events / "_manifest.json").unlink()
     desk.ingest(**more)
-    assert desk.bytes() == found
+    assert desk.bytes() == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -163,12 +163,12 @@ def test_elements_are_whole_wherever_the_blocks_are_cut(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(json.dumps(rows, indent=indent, ensure_ascii=ascii_only).encode())
-        found, at = [], 1
+        parsed, at = [], 1
         for block in JsonLines(path, {}, "", array=True).blocks(size):
             assert block.line == at
-            found += [json.loads(line) for line in block.data.split(b"\n")[:-1]]
+            parsed += [json.loads(line) for line in block.data.split(b"\n")[:-1]]
             at = block.stop
-    assert found == rows and at == len(rows) + 1
+    assert parsed == rows and at == len(rows) + 1
 
 
 @pytest.mark.parametrize("text", ['[{"a":1},{"a":', '[{"a":1}', '[{"a":1}] x', '[{"a":1}, {"a":"\n"}]'])

@@ -66,14 +66,14 @@ def same(own: PackedSplit, packed: PackedSplit, index: int, known: int) -> None:
     there = slice(int(packed.begin[index]), int(packed.end[index]))
     assert own.columns.keys() == packed.columns.keys()
     for name, column in packed.columns.items():
-        right, found = column[there], own.columns[name]
-        assert found.dtype == right.dtype
+        right, left = column[there], own.columns[name]
+        assert left.dtype == right.dtype
         if name == "item":  # the order of items that the model does not know is nobody's
-            right, found = np.minimum(right, known), np.minimum(found, known)
-        assert np.array_equal(found, right, equal_nan=right.dtype.kind == "f"), name
+            right, left = np.minimum(right, known), np.minimum(left, known)
+        assert np.array_equal(left, right, equal_nan=right.dtype.kind == "f"), name
 
 
-def asked_of(rows: list[dict[str, Any]], now: int | None = None) -> Question:
+def question_of(rows: list[dict[str, Any]], now: int | None = None) -> Question:
     """As a shop tells it: all that happened."""
     return Question(
         tuple(
@@ -120,20 +120,20 @@ def test_a_history_becomes_the_steps_of_the_packed_store(unit: str, chosen: dict
         owners = parquet.read_table(store / part / "sequences.parquet")[who].to_pylist()
         for index, owner in enumerate(owners):
             now = None if packed.cut_off is None else int(packed.cut_off[index])
-            question = asked_of(by_owner[owner], now)
+            question = question_of(by_owner[owner], now)
             own = model.split([question])
             same(own, packed, index, known)
             counted += 1
             passed_over += len(question.steps) - len(own.item)
             longer += len(own.item) > SHORT
-            asked, alone = last(packed, [index], SHORT), last(own, [0], SHORT)
-            assert asked.window[0] == min(SHORT, len(own.item))
+            positions, alone = last(packed, [index], SHORT), last(own, [0], SHORT)
+            assert positions.window[0] == min(SHORT, len(own.item))
             here = np.arange(1)
-            right = asking.hand_made(unit, names, packed, asked, here, read_card(store))
+            right = asking.hand_made(unit, names, packed, positions, here, read_card(store))
             translated = model._translation(own).store
             assert translated is not None
-            found = asking.hand_made(unit, names, own, alone, here, translated)
-            assert np.array_equal(found, right, equal_nan=True)
+            values = asking.hand_made(unit, names, own, alone, here, translated)
+            assert np.array_equal(values, right, equal_nan=True)
     assert counted > 40
     assert longer > 20
     assert passed_over > 50

@@ -34,8 +34,8 @@ def line(
 
 
 def items(desk: Desk, **changes: object) -> list[str]:
-    found: list[str] = desk.ingest(**changes).events["item_id"].to_pylist()
-    return found
+    item_ids: list[str] = desk.ingest(**changes).events["item_id"].to_pylist()
+    return item_ids
 
 
 def test_ties_keep_the_order_of_lines_and_files(desk: Desk) -> None:
@@ -77,11 +77,11 @@ def test_actors_at_one_instant_do_not_depend_on_the_order_of_the_file(desk: Desk
 def test_a_mapped_order_goes_before_the_file_and_rows_without_one_first(desk: Desk) -> None:
     numbers = ["3", "10", "-1", "", "2.0", "+9007199254740993", "9007199254740992"]
     desk.put("a.csv", HEADER + b"".join(line(f"i{nr}", nr=nr) for nr in numbers))
-    found = desk.ingest(source__columns={"order": "nr"}).events
-    assert found["item_id"].to_pylist() == [
+    events = desk.ingest(source__columns={"order": "nr"}).events
+    assert events["item_id"].to_pylist() == [
         "i", "i-1", "i2.0", "i3", "i10", "i9007199254740992", "i+9007199254740993",
     ]  # fmt: skip
-    assert found["order"].to_pylist() == [None, -1, 2, 3, 10, 9007199254740992, 9007199254740993]
+    assert events["order"].to_pylist() == [None, -1, 2, 3, 10, 9007199254740992, 9007199254740993]
 
 
 def test_an_order_that_is_no_whole_number_is_quarantined(desk: Desk) -> None:
@@ -95,8 +95,8 @@ def test_the_order_of_other_formats(desk: Desk) -> None:
     rows = [{"event_time": SECOND.format(0), "event_type": "view", "user_id": "u", "item_id": i, "nr": n} for i, n in
             (("x", 2), ("y", 1), ("z", 9007199254740993))]  # fmt: skip
     desk.put("a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
-    found = desk.ingest(source__columns={"order": "nr"}).events
-    assert found.select(["item_id", "order"]).to_pylist() == [
+    events = desk.ingest(source__columns={"order": "nr"}).events
+    assert events.select(["item_id", "order"]).to_pylist() == [
         {"item_id": "y", "order": 1}, {"item_id": "x", "order": 2}, {"item_id": "z", "order": 9007199254740993},
     ]  # fmt: skip
 
@@ -104,9 +104,9 @@ def test_the_order_of_other_formats(desk: Desk) -> None:
 def test_a_column_that_is_called_order_is_not_taken_for_one(desk: Desk) -> None:
     """It is more often the number of a purchase."""
     desk.put("a.csv", HEADER.replace(b"nr", b"order") + line("z", nr="R-77") + line("a", nr="R-12"))
-    found = desk.ingest().events
-    assert found["item_id"].to_pylist() == ["z", "a"]
-    assert found["order"].to_pylist() == [None, None]
+    events = desk.ingest().events
+    assert events["item_id"].to_pylist() == ["z", "a"]
+    assert events["order"].to_pylist() == [None, None]
 
 
 def test_rows_that_differ_in_their_order_are_no_duplicates(desk: Desk) -> None:
@@ -163,7 +163,7 @@ def test_append_replay_and_ingest_give_the_same_bytes(
     _hold(outcome.events.to_pylist(), [[line("first", user="u9", session=""), *one], two, three])
 
 
-def _hold(found: list[dict[str, Any]], files: list[list[bytes]]) -> None:
+def _hold(events: list[dict[str, Any]], files: list[list[bytes]]) -> None:
     """The rows of every actor and instant stand in the order of the files; nothing else is asked."""
     wanted: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for file, rows in enumerate(files):
@@ -177,7 +177,7 @@ def _hold(found: list[dict[str, Any]], files: list[list[bytes]]) -> None:
     for row, at in sorted(wanted.items(), key=lambda each: each[1]):
         orders.setdefault(at[:3], []).append(row[3:])
     by_actor: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for event in found:
+    for event in events:
         actor = (event["event_time"], event["session_id"], None if event["session_id"] else event["user_id"])
         nr = "" if event["order"] is None else str(event["order"])
         by_actor.setdefault(actor, []).append((nr, event["event_type"], event["item_id"], event["brand"] or ""))

@@ -29,14 +29,14 @@ def desk(tmp_path: Path, raw_params: dict[str, object]) -> Desk:
 def test_it_is_blake2b_in_base64url() -> None:
     key = hashlib.blake2b(b"key").digest()
     ids = ["541312140", "", None, "ü", "541312140"]
-    found = pseudonyms(pa.array(ids), key, "user").to_pylist()
-    for text, pseudonym in zip(ids, found, strict=True):
+    texts = pseudonyms(pa.array(ids), key, "user").to_pylist()
+    for text, pseudonym in zip(ids, texts, strict=True):
         if text is None:
             assert pseudonym is None
         else:
             hashed = hashlib.blake2b(text.encode(), key=key, digest_size=9, person=b"clickflow user").digest()
             assert pseudonym == base64.urlsafe_b64encode(hashed).decode()
-    assert set(found).isdisjoint(pseudonyms(pa.array(ids[:2]), key, "session").to_pylist())
+    assert set(texts).isdisjoint(pseudonyms(pa.array(ids[:2]), key, "session").to_pylist())
     assert pseudonyms(pa.nulls(3, pa.string()), key, "user").to_pylist() == [None] * 3
 
 

@@ -156,5 +156,5 @@ def test_ties_are_those_of_a_plain_count(rows: list[tuple[Any, ...]], group: int
         )
         pq.write_table(table, Path(folder) / "events.parquet", row_group_size=group)
         path = Path(folder) / "events.parquet"
-        found = times(path)
-        assert found is not None and ties(path, found).tolist() == wanted
+        moments = times(path)
+        assert moments is not None and ties(path, moments).tolist() == wanted

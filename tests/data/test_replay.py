@@ -59,11 +59,11 @@ def check(desk: Desk, before: Mapping[str, object], after: Mapping[str, object])
     """Replay; hold the outcome against a new ingest from nothing."""
     desk.ingest(**before)
     result = replay(desk.params(**after), desk.paths)
-    found = desk.bytes()
+    replayed = desk.bytes()
     assert result["read"] == result["accepted"] + result["still_quarantined"] + result["ignored"]
     shutil.rmtree(desk.paths.root / "data")
     desk.ingest(**after)
-    assert desk.bytes() == found
+    assert desk.bytes() == replayed
     return result
 
 

@@ -113,17 +113,17 @@ def test_who_was_answered_under_the_old_key_is_found_in_the_log_of_answers(desk:
     own, who = Log(log.place(desk.paths.home)), [f"customer-{number}" for number in (3, 4)]
     was = [pseudonym(desk, "user", name) for name in who]
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         for name in was:
             own.put("answers", request=f"{name} {own.written}", user_id=name, session_id=f"visit {name}")
             own.put("answers", request=f"{name} {own.written} unnamed", session_id=f"visit {name}")
         own.flush()
         return list(log.read(own.folder, "answers")["session_id"].to_pylist())
 
-    assert len(told()) == 4
+    assert len(logged()) == 4
     verb.rotate(desk.params(), desk.paths)
     assert forget(desk, who[0])["unreached"] == []
     assert named(desk, who[0], was[0]) == []
-    assert told() == [f"visit {was[1]}"] * 4, "and what the server goes on to write is kept of others alone"
+    assert logged() == [f"visit {was[1]}"] * 4, "and what the server goes on to write is kept of others alone"
     assert forget(desk, was[1])["unreached"] == [], "by the old pseudonym"
-    assert told() == []
+    assert logged() == []

@@ -77,12 +77,12 @@ def test_the_store_is_what_the_slow_reference_says(events: list[dict[str, Any]],
             assert not (folder / "session").exists()
             return
         card = build(folder, events, chosen, threads=1)
-        found = {part: unpacked(folder / "session", part) for part in SPLITS}
+        packed = {part: unpacked(folder / "session", part) for part in SPLITS}
         wanted_splits = with_known_categories(wanted.splits)
-        assert {part: by_name(found[part]) for part in SPLITS} == {
+        assert {part: by_name(packed[part]) for part in SPLITS} == {
             part: by_name(wanted_splits[part]) for part in SPLITS
         }
-        assert all(part == sorted(part, key=lambda s: (s.start, s.end)) for part in found.values())
+        assert all(part == sorted(part, key=lambda s: (s.start, s.end)) for part in packed.values())
         assert {reason: what["events"] for reason, what in card.left_out.items()} == wanted.left_out
         adds_up(card)
         assert as_its_card_says(folder / "session") == card
@@ -130,7 +130,7 @@ def test_where_batches_end_does_not_matter(
         "brand": table[3].astype(np.int32),
         "open": table[0] > 0,
     }
-    made = session.rules(
+    rules = session.rules(
         SessionUnit(
             gap_minutes=5 / 60e6,
             event_types=("view", "cart"),
@@ -142,7 +142,7 @@ def test_where_batches_end_does_not_matter(
     )
 
     def cut(edges: list[int]) -> tuple[dict[str, list[float]], dict[str, list[int]], tuple[int, int, int]]:
-        cutter = Cutter(made, EVENT_TYPES)
+        cutter = Cutter(rules, EVENT_TYPES)
         steps: dict[str, list[float]] = {name: [] for name in step_types()}
         sequences: dict[str, list[int]] = {}
         parts = [
@@ -191,8 +191,10 @@ def test_given_sessions_are_kept_over_a_silence_and_belong_to_their_user(tmp_pat
         event(MONDAY + 4 * MINUTE, item="f", user=None, session="s"),
     ]
     card = build(tmp_path, events, settings())
-    found = sorted((s.user_id or "", s.session_id, "".join(step[2] for step in s.steps)) for s in everything(tmp_path))
-    assert found == [("", "s", "ef"), ("u", "s", "ab"), ("v", "s", "cd")]
+    sequences = sorted(
+        (s.user_id or "", s.session_id, "".join(step[2] for step in s.steps)) for s in everything(tmp_path)
+    )
+    assert sequences == [("", "s", "ef"), ("u", "s", "ab"), ("v", "s", "cd")]
     assert card.counts["sequences_of_guests"] == 1
 
 
@@ -236,11 +238,11 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
     chosen = settings(valid_share=0.0, drop_repeats=False, max_length=5000, baskets=True)
     for threads in (1, 4):
         build(tmp_path / str(threads), rows, chosen, threads=threads)
-    found = {one.user_id: [step[1:3] for step in one.steps] for one in everything(tmp_path / "1") if len(one.steps) > 2}
+    steps = {one.user_id: [step[1:3] for step in one.steps] for one in everything(tmp_path / "1") if len(one.steps) > 2}
     wanted: dict[str, list[tuple[str, str]]] = {}
     for row in rows[:3000]:
         wanted.setdefault(row["user_id"], []).append((row["event_type"], row["item_id"]))
-    assert found == wanted
+    assert steps == wanted
     assert sha256_folder(tmp_path / "1/session") == sha256_folder(tmp_path / "4/session")
 
 

@@ -103,8 +103,8 @@ def test_an_items_brand_is_what_most_of_its_events_in_the_training_part_say(tmp_
     ]
     later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, brand="x") for n, item in enumerate("acaceac")]
     build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
-    found = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
-    brands = {row["item_id"]: row["brand"] for row in found}
+    rows = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
+    brands = {row["item_id"]: row["brand"] for row in rows}
     assert brands == {"a": "y", "b": "x", "c": None, "d": "é", "e": None}, "of equals the first by its text"
 
 
@@ -117,8 +117,8 @@ def test_an_items_name_is_its_most_frequent_by_the_training_part_else_of_later(t
     later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, name="new") for n, item in enumerate("aaaeb")]
     later += [event(MONDAY + timedelta(days=1), kind="search", item=None, name="of nothing")]
     build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
-    found = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
-    names = {row["item_id"]: row["name"] for row in found}
+    rows = parquet.read_table(tmp_path / "session" / "vocabulary.parquet").to_pylist()
+    names = {row["item_id"]: row["name"] for row in rows}
     assert names == {"a": "y", "b": "x", "c": None, "d": "Tür, weiß", "e": "new"}, "of equals the first by its text"
 
 

@@ -54,15 +54,15 @@ def test_every_click_is_packed_or_accounted_for(clicks: Path, tmp_path: Path) ->
     assert card.counts["sessions"] == len(counted)
 
     ids = parquet.read_table(store / "vocabulary.parquet")["item_id"].to_numpy()
-    found: set[tuple[str, int, str]] = set()
+    steps: set[tuple[str, int, str]] = set()
     for name in SPLITS:
         split, table = open_split(store, name), parquet.read_table(store / name / "sequences.parquet")
         sessions = np.repeat(table["session_id"].to_numpy(), split.lengths)
-        found |= set(zip(sessions.tolist(), split.time.tolist(), ids[split.item - 2].tolist(), strict=True))
+        steps |= set(zip(sessions.tolist(), split.time.tolist(), ids[split.item - 2].tolist(), strict=True))
     long_enough = {row["session_id"] for row in counted.to_pylist() if row["item_id_count"] > 1}
     times = raw["event_time"].cast(pa.int64()).to_pylist()
     rows = zip(raw["session_id"].to_pylist(), times, raw["item_id"].to_pylist(), strict=True)
-    assert found == {row for row in rows if row[0] in long_enough}
+    assert steps == {row for row in rows if row[0] in long_enough}
 
 
 def test_the_default_split_is_by_time_and_most_items_are_known(clicks: Path, tmp_path: Path) -> None:

@@ -52,12 +52,12 @@ def build(folder: Path, rows: list[dict[str, Any]], unit: SeriesUnit = SMALL, th
     return prepare.build(log, replace(settings(), series=unit), "series", folder / "series", threads=threads)
 
 
-Asked = dict[tuple[str, int], tuple[Line, list[float]]]
+Lines = dict[tuple[str, int], tuple[Line, list[float]]]
 """By series and origin (a day): what is read, and the answers."""
 
 
-def packed(store: Path, part: str) -> Asked:
-    split, found = open_split(store, part), {}
+def packed(store: Path, part: str) -> Lines:
+    split, lines = open_split(store, part), {}
     ids = parquet.read_table(store / part / "sequences.parquet", columns=["series"])["series"].to_pylist()
     assert split.cut_off is not None
     for i, name in enumerate(ids):
@@ -70,11 +70,11 @@ def packed(store: Path, part: str) -> Asked:
             for k in steps
         }
         answers = np.asarray(split.quantity[split.end[i] : split.until[i]], np.float64).round(3).tolist()
-        found[name, int(split.cut_off[i]) // DAY] = line, answers
-    return found
+        lines[name, int(split.cut_off[i]) // DAY] = line, answers
+    return lines
 
 
-def by_hand(rows: list[dict[str, Any]], unit: SeriesUnit, origins: list[int]) -> Asked:
+def by_hand(rows: list[dict[str, Any]], unit: SeriesUnit, origins: list[int]) -> Lines:
     """The same by the rule as it stands in the docs, an origin at a time."""
     days, first = (7 if unit.step == "week" else 1), (MONDAY - EPOCH).days
     keys = {"item": "item_id", "category": "category"}
@@ -92,7 +92,7 @@ def by_hand(rows: list[dict[str, Any]], unit: SeriesUnit, origins: list[int]) ->
         if row["price"] is not None:
             of_period[2] += row["price"] * pieces
             of_period[3] += pieces
-    found: Asked = {}
+    lines: Lines = {}
     for key, sums in bought.items():
         units = {period: max(each[0] - each[1], 0.0) for period, each in sums.items()}
         sales = sorted(period for period, each in units.items() if each > 0)
@@ -106,8 +106,8 @@ def by_hand(rows: list[dict[str, Any]], unit: SeriesUnit, origins: list[int]) ->
                 price = each[2] / each[3] if each[3] else price
                 line[period] = (round(units.get(period, 0.0), 3), None if price is None else round(price, 3))
             after = range(origin, origin + unit.horizon * days, days)
-            found[key, origin] = line, [round(units.get(period, 0.0), 3) for period in after]
-    return found
+            lines[key, origin] = line, [round(units.get(period, 0.0), 3) for period in after]
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_a_plain_count_finds_the_same_series_and_answers(tmp_path: Path, unit: S
     assert as_its_card_says(tmp_path / "series") == card
     assert card.actions == ("no_sale", "sale")
     for part in (*SPLITS, NOW):
-        found = packed(tmp_path / "series", part)
-        wanted = by_hand(rows, unit, sorted({origin for _, origin in found}))
+        lines = packed(tmp_path / "series", part)
+        wanted = by_hand(rows, unit, sorted({origin for _, origin in lines}))
         if part == NOW:
             wanted = {key: (line, []) for key, (line, _) in wanted.items()}
-        assert found.keys() == wanted.keys()
-        assert found
-        for key, (line, answers) in found.items():
+        assert lines.keys() == wanted.keys()
+        assert lines
+        for key, (line, answers) in lines.items():
             assert answers == wanted[key][1], key
             assert line.keys() == wanted[key][0].keys()
             for period, (sold, price) in line.items():

@@ -30,7 +30,7 @@ SMALL = replace(simulate.DEFAULTS, events=3_000)
 KEPT = ("view", "cart", "favourite", "remove", "purchase", "click")
 
 
-def made(folder: Path, settings: Simulator = SMALL, **how: Any) -> dict[str, Any]:
+def simulated(folder: Path, settings: Simulator = SMALL, **how: Any) -> dict[str, Any]:
     folder.mkdir(parents=True)
     return simulate.simulate(settings, folder, **how)
 
@@ -60,7 +60,7 @@ class Log:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     folder = tmp_path_factory.mktemp("shop") / "log"
-    card = made(folder, replace(simulate.DEFAULTS, events=300_000), fmt="parquet", seed=7)
+    card = simulated(folder, replace(simulate.DEFAULTS, events=300_000), fmt="parquet", seed=7)
     column = duckdb.sql(
         f"""SELECT session_id, epoch_us(event_time) AS time, event_type, item_id
             FROM read_parquet('{folder}/events-*.parquet') WHERE event_type IN {KEPT} ORDER BY session_id, event_time"""
@@ -81,14 +81,14 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path, fmt: str) -
     share = 0.05 if fmt == "csv" else 0.0
     settings = replace(SMALL, events=450_000 if fmt == "csv" else 3_000, dirt=share)
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        made(tmp_path / name, settings, fmt=fmt, seed=seed)
+        simulated(tmp_path / name, settings, fmt=fmt, seed=seed)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert files.sha256(tmp_path / "a" / f"events-00000.{fmt}") != files.sha256(tmp_path / "c" / f"events-00000.{fmt}")
 
 
 @pytest.mark.parametrize("events", [1, 2, 99, 3_000, 200_001])
 def test_as_many_events_as_asked_and_no_more_than_a_session_above(tmp_path: Path, events: int) -> None:
-    card = made(tmp_path / "log", replace(SMALL, events=events))
+    card = simulated(tmp_path / "log", replace(SMALL, events=events))
     rows = sum(1 for _ in (tmp_path / "log/events-00000.csv").open()) - 1
     assert rows == card["rows"] == card["events"] == sum(card["events_by_type"].values())
     assert events <= rows < events + 120
@@ -107,7 +107,7 @@ def test_as_many_events_as_asked_and_no_more_than_a_session_above(tmp_path: Path
 )
 def test_odd_shops_are_simulated_too(tmp_path: Path, odd: dict[str, Any]) -> None:
     settings = replace(SMALL, **odd)
-    made(tmp_path / "log", settings)
+    simulated(tmp_path / "log", settings)
     table = pq.read_table(tmp_path / "log/truth/events.parquet", columns=["session", "time"])
     assert table.num_rows >= SMALL.events
     sessions = pq.read_table(tmp_path / "log/truth/sessions.parquet")["session_id"]
@@ -123,7 +123,7 @@ def test_odd_shops_are_simulated_too(tmp_path: Path, odd: dict[str, Any]) -> Non
 
 def test_the_log_is_the_contracts_and_both_formats_say_the_same(tmp_path: Path) -> None:
     for fmt in simulate.FORMATS:
-        made(tmp_path / fmt, fmt=fmt)
+        simulated(tmp_path / fmt, fmt=fmt)
     assert pq.read_schema(tmp_path / "parquet/events-00000.parquet").equals(raw_log.SCHEMA)
     columns = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in raw_log.SCHEMA.names if name != "event_time")
     rows = {
@@ -135,7 +135,7 @@ def test_the_log_is_the_contracts_and_both_formats_say_the_same(tmp_path: Path) 
 
 
 def test_events_stand_in_time_order_within_the_days_and_sessions_stay_together(tmp_path: Path) -> None:
-    card = made(tmp_path / "log", replace(SMALL, events=500_000, days=3), fmt="parquet")  # three blocks
+    card = simulated(tmp_path / "log", replace(SMALL, events=500_000, days=3), fmt="parquet")  # three blocks
     column = duckdb.sql(
         f"SELECT epoch_us(event_time) AS time, session_id FROM '{tmp_path}/log/events-*.parquet'"
     ).fetchnumpy()
@@ -198,8 +198,8 @@ def test_the_verb_reports_refuses_and_leaves_no_half_log(
 @pytest.mark.parametrize("share", [0.002, 0.3])
 def test_dirt_has_the_share_asked_for_and_lies_where_the_truth_says(tmp_path: Path, share: float) -> None:
     settings = replace(SMALL, events=250_000 if share < 0.01 else 3_000, dirt=share)
-    card = made(tmp_path / "log", settings)
-    clean = made(tmp_path / "clean", replace(settings, dirt=0.0))
+    card = simulated(tmp_path / "log", settings)
+    clean = simulated(tmp_path / "clean", replace(settings, dirt=0.0))
     record = pq.read_table(tmp_path / "log/truth/dirt.parquet")
     kinds = Counter(record["kind"].to_pylist())
     assert kinds == card["dirt"] and set(kinds) == set(dirt.KINDS) <= set(contract.REASONS)
@@ -420,10 +420,10 @@ def test_impressions_are_answered_as_the_truth_says(log: Log) -> None:
 def test_a_folder_without_truth_or_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no truth"):
         truth.read_shop(tmp_path)
-    made(tmp_path / "log")
+    simulated(tmp_path / "log")
     card = files.read_json(tmp_path / "log/truth/card.json")
     files.write_json(tmp_path / "log/truth/card.json", {**card, "fingerprint": "00000000"})
     with pytest.raises(DataError, match="another version"):
         truth.oracle_ranks(tmp_path / "log/truth", truth.Moments([], np.empty(0, np.int64)), [], KEPT)
-    made(tmp_path / "bare", truth=False)
+    simulated(tmp_path / "bare", truth=False)
     assert sorted(path.name for path in (tmp_path / "bare").iterdir()) == ["events-00000.csv"]

@@ -144,10 +144,10 @@ def test_queries_that_only_read_are_read(dialect: str) -> None:
 def test_what_is_sent_is_what_was_judged(dialect: str, query: str, sent: str | None) -> None:
     """A database may find words where the parser sees a comment or a text: they are not sent, or stay a text."""
     try:
-        found = statements.check(query, dialect)
+        text = statements.check(query, dialect)
     except UsageError:
         return
-    assert found == sent if sent else not {"OUTFILE", "load_extension", "pg_read_file"} & set(re.split(r"\W", found))
+    assert text == sent if sent else not {"OUTFILE", "load_extension", "pg_read_file"} & set(re.split(r"\W", text))
 
 
 @pytest.mark.parametrize(

@@ -118,9 +118,9 @@ def test_a_column_of_another_type_or_length_is_found_on_opening(store: Path) -> 
 
 
 def test_no_store_no_split_and_a_broken_card_are_said(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no packed store") as told:
+    with pytest.raises(DataError, match="there is no packed store") as error:
         open_split(tmp_path / "nowhere", "train")
-    assert all(word in told.value.next_step for word in ("dvc repro", "clickflow checkout RUN", "sequences nowhere"))
+    assert all(word in error.value.next_step for word in ("dvc repro", "clickflow checkout RUN", "sequences nowhere"))
     with pytest.raises(DataError, match="no split 'holdout'; it has test, train, valid"):
         open_split(store, "holdout")
     (store / "card.json").write_text("{}", encoding="utf-8")
@@ -168,8 +168,8 @@ def test_a_step_knows_nothing_of_later_ones(sequences: list[list[int]], data: st
 def test_statistics_skip_what_is_missing_and_never_divide_by_zero() -> None:
     price = np.array([np.nan, np.e - 1, np.e**3 - 1], np.float32)
     same = np.zeros(3, np.float32)
-    found = features.statistics({"price": price, "gap": same, "since_start": same[:0]})
-    assert found == {
+    statistics = features.statistics({"price": price, "gap": same, "since_start": same[:0]})
+    assert statistics == {
         "price": {"mean": 2.0, "std": 1.0},
         "gap": {"mean": 0.0, "std": 1.0},
         "since_start": {"mean": 0.0, "std": 1.0},

@@ -58,9 +58,9 @@ def test_another_zone_and_language_of_the_machine_give_the_same_bytes(
         else:  # a process of its own, for a language is chosen when one starts
             env = os.environ | {"TZ": "Asia/Shanghai", "LC_ALL": "de_DE.UTF-8"}
             subprocess.run([sys.executable, __file__], cwd=place, env=env, check=True, capture_output=True)
-        made = [path for part in ("data", "reports") for path in (place / part).rglob("*") if path.is_file()]
+        files = [path for part in ("data", "reports") for path in (place / part).rglob("*") if path.is_file()]
         hashes.append(
-            {path.relative_to(place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+            {path.relative_to(place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         )
     assert any("data_docs" in name for name in hashes[0])
     assert hashes[1] == hashes[0]

@@ -198,9 +198,9 @@ def test_few_events_long_before_all_others_are_said(desk: Desk) -> None:
 )
 def test_a_distance_from_utc_keeps_its_minutes(pattern: str | None, text: str, utc: str) -> None:
     for zone in ("UTC", "Europe/Berlin"):
-        found = times.parse(pa.array([text]), pattern, zone, DUCK)
-        assert found.known.all()
-        assert f"{datetime.datetime.fromtimestamp(found.micros[0] / 1e6, datetime.UTC):%H:%M}" == utc
+        instants = times.parse(pa.array([text]), pattern, zone, DUCK)
+        assert instants.known.all()
+        assert f"{datetime.datetime.fromtimestamp(instants.micros[0] / 1e6, datetime.UTC):%H:%M}" == utc
 
 
 @pytest.mark.parametrize(

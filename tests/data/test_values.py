@@ -69,15 +69,15 @@ def canonical(kind: str, rows: Sequence[Sequence[str]], size: int) -> list[Any]:
     """Of each row the canonical event, or the reasons why it is none."""
     with tempfile.TemporaryDirectory() as folder:
         reader = written(kind, rows, Path(folder) / "file")
-        found: dict[int, Any] = {}
+        outcomes: dict[int, Any] = {}
         for block in reader.blocks(size):
             parsed = reader.parse(block)
             assert not parsed.refused.positions
             checked = check(parsed.table, RULES, DUCK)
             events = checked.table.to_pylist()
             for at, (position, mask) in enumerate(zip(parsed.positions.tolist(), checked.mask.tolist(), strict=True)):
-                found[position] = reasons_of(mask) or events[at]
-    return [found[position] for position in sorted(found)]
+                outcomes[position] = reasons_of(mask) or events[at]
+    return [outcomes[position] for position in sorted(outcomes)]
 
 
 PAD = st.sampled_from(["", "", " ", "\u00a0", "\u3000", "\u2003", "\t", "\ufeff", "\x85", "x"])

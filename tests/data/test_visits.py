@@ -58,8 +58,8 @@ def test_a_login_in_mid_visit_leaves_one_session_of_that_user(tmp_path: Path) ->
         event(MONDAY + DAY + 6 * MINUTE, item="c", user=None, session="in"),
     ]
     card = build(tmp_path, rows, settings())
-    found = [one for one in everything(tmp_path) if one.session_id == "in"]
-    assert [(one.user_id, [step[2] for step in one.steps]) for one in found] == [("u7", ["a", "b", "b", "c"])]
+    sequences = [one for one in everything(tmp_path) if one.session_id == "in"]
+    assert [(one.user_id, [step[2] for step in one.steps]) for one in sequences] == [("u7", ["a", "b", "b", "c"])]
     assert (card.counts["sessions_user_known_in_part"], card.counts["sessions_of_several_users"]) == (1, 0)
     assert card.counts["sequences_of_guests"] == 0
     assert "1 sessions name their user on some rows only: all their rows are that user's" in card.notes
@@ -82,8 +82,8 @@ def test_two_users_in_one_session_stay_two_and_are_counted(tmp_path: Path) -> No
     rows = people(20)
     rows += [event(MONDAY + DAY + n * MINUTE, item=f"x{n}", user=user, session="shared") for n, user in enumerate(who)]
     card = build(tmp_path, rows, settings())
-    found = {one.user_id: [step[2] for step in one.steps] for one in everything(tmp_path) if one.session_id == "shared"}
-    assert found == {"u1": ["x0", "x3", "x6"], "u2": ["x1", "x4", "x7"], None: ["x2", "x5", "x8"]}
+    items = {one.user_id: [step[2] for step in one.steps] for one in everything(tmp_path) if one.session_id == "shared"}
+    assert items == {"u1": ["x0", "x3", "x6"], "u2": ["x1", "x4", "x7"], None: ["x2", "x5", "x8"]}
     assert (card.counts["sessions_user_known_in_part"], card.counts["sessions_of_several_users"]) == (0, 1)
     assert any("1 sessions have several users" in note for note in card.notes)
 
@@ -125,8 +125,8 @@ def test_baskets_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
     assert any("10 sessions are baskets, all their steps at one instant: read" in note for note in card.notes)
     assert any("33.3% of the steps have the time of the step before" in note for note in card.notes)
     wanted = [row["item_id"] for row in rows if row["session_id"] == "order-3"]
-    (found,) = (one for one in everything(tmp_path / "in") if one.session_id == "order-3")
-    assert [step[2] for step in found.steps] == wanted
+    (basket,) = (one for one in everything(tmp_path / "in") if one.session_id == "order-3")
+    assert [step[2] for step in basket.steps] == wanted
 
 
 def test_a_basket_is_judged_by_the_whole_session_not_by_its_pieces(tmp_path: Path) -> None:
