@@ -34,14 +34,14 @@ def _dvc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     server = warm.serving(tmp_path_factory, "dvc", warm.DVC + warm.CLICKFLOW)
     verb, run = server.ask(VERB), process.run
 
-    def asked(command: Sequence[str], *, cwd: Path, **more: Any) -> process.Finished:
+    def run_warm(command: Sequence[str], *, cwd: Path, **more: Any) -> process.Finished:
         if command[0] == "clickflow" and not (cwd / "src/clickflow").exists():
             command = [sys.executable, "-c", verb, *command[1:]]
         return run(command, cwd=cwd, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "_DVC", server.ask(process._DVC))
-        patch.setattr(process, "run", asked)
+        patch.setattr(process, "run", run_warm)
         yield
 
 

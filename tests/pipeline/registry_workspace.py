@@ -74,11 +74,11 @@ def candidate(
 
 def judged(paths: Paths, model: str = MODEL, decision: str = "promote") -> dict[str, Any]:
     """The gate's decision on what lies there, written as the stage writes it."""
-    made = stage.judge(params_of(paths), paths, model, try_log.number)
-    assert made["decision"] == decision, made["summary"]
-    write_json(paths.gate(model) / "decision.json", made)
+    content = stage.judge(params_of(paths), paths, model, try_log.number)
+    assert content["decision"] == decision, content["summary"]
+    write_json(paths.gate(model) / "decision.json", content)
     lock(paths, model)
-    return made
+    return content
 
 
 RANKS = {0.2: (5, 5), 0.25: (4, 4), 0.3: (2, 10)}
@@ -115,7 +115,7 @@ def evaluated(
     }
     content = {
         "model": model,
-        "next_item": {name: {key: {"value": each} for key, each in found.items()} for name, found in named.items()},
+        "next_item": {name: {key: {"value": each} for key, each in metrics.items()} for name, metrics in named.items()},
         "champion_version": champion,
         "champion_fit": fit if champion else None,
         "data_sha256": "d" * 64,

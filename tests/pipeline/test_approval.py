@@ -39,8 +39,8 @@ def promote(*words: str) -> dict[str, Any]:
     if result.exception:
         raise result.exception
     (outcome,) = json.loads(result.stdout)["models"]
-    found: dict[str, Any] = outcome
-    return found
+    model: dict[str, Any] = outcome
+    return model
 
 
 def answer(word: str, reason: str) -> str:
@@ -221,8 +221,10 @@ def run(server: Server, shop: Path, words: list[dict[str, Any]]) -> tuple[dict[s
         answered = database.execute("select responded_at, chosen_options from hitl_detail").fetchall()
     ended = f"tasks: {states}; answers: {answered}"
     assert done.returncode == 0, f"{ended}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
-    asked = [json.loads(line.removeprefix("ASKED ")) for line in done.stdout.splitlines() if line.startswith("ASKED ")]
-    return states, (home / "said").read_text(), asked
+    questions = [
+        json.loads(line.removeprefix("ASKED ")) for line in done.stdout.splitlines() if line.startswith("ASKED ")
+    ]
+    return states, (home / "said").read_text(), questions
 
 
 @pytest.mark.slow
@@ -231,7 +233,7 @@ def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path
     """A rejection without a reason is asked about again; then a word that counts."""
     no = {"chosen_options": ["Reject"], "params_input": {"reason": " "}}
     yes = {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}}
-    states, said, (asked, again) = run(airflow_server, gated, [no, yes])
+    states, said, (question, again) = run(airflow_server, gated, [no, yes])
     assert (states["approve.next_step"], states["promote"]) == ("success", "success")
     for part in (
         "with the params of the commit",
@@ -240,9 +242,9 @@ def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path
         "| popularity | 0.0501 |",
         "| floor: mrr@20 | passed |",
     ):
-        assert part in asked
+        assert part in question
         assert part in again
-    assert "report.html" in asked
+    assert "report.html" in question
     answers = json.loads(said.partition("--answers ")[2].removesuffix(" --json"))["next_step"]
     assert (answers["answer"], answers["by"], answers["reason"]) == ("approve", "ada", "fine")
     notices = [json.loads(line) for line in (Path(os.environ["CLICKFLOW_HOME"]) / "notices.jsonl").open()]

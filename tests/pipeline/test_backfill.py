@@ -52,14 +52,14 @@ def test_a_backfill_has_a_run_for_each_week_and_none_of_its_own(dag: Any) -> Non
 
 def test_a_window_becomes_the_end_of_what_is_learned_from(root: Path) -> None:
     params, end = load(root / "params.yaml"), datetime(2026, 1, 18, tzinfo=UTC)
-    asked = of_window({"epochs": 2, "note": "weekly"}, params, end)
-    assert asked.values == {
+    request = of_window({"epochs": 2, "note": "weekly"}, params, end)
+    assert request.values == {
         "sequences.until": "2026-01-18T00:00:00+00:00",
         "models.next_step.budget.epochs": 2,
     }
-    assert (asked.champions, asked.by_itself) == ({"next_step": 0, "customers": 0}, False)
-    assert "2026-01-18" in asked.reason
-    check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
+    assert (request.champions, request.by_itself) == ({"next_step": 0, "customers": 0}, False)
+    assert "2026-01-18" in request.reason
+    check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), request.values)))
 
 
 def test_days_cut_off_what_is_older(root: Path) -> None:

@@ -108,8 +108,8 @@ def test_the_rule_ends_a_canary(
     ), beside
     assert any(line.startswith("version 1, champion beside a canary: 100 requests") for line in beside), beside
     assert f"canary, version 2: {end[0]}" in " ".join(CliRunner().invoke(cli.app, ["status"]).stdout.split())
-    told = call("canary", "judge")["canaries"][MODEL]
-    assert told["call"] == end[0], told["why"]
+    verdict = call("canary", "judge")["canaries"][MODEL]
+    assert verdict["call"] == end[0], verdict["why"]
     last = ledger.whole(here)[-1]
     assert (last.action, last.version, last.champion) == end
     assert last.facts["canary"] == began.number and last.facts["evidence"]["candidate_visitors"] == 100

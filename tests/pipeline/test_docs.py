@@ -8,10 +8,10 @@ import yaml
 
 
 def test_the_reference_pages_are_made_from_the_present_code(root):
-    made = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "scripts/reference.py", "--check"], cwd=root, capture_output=True, text=True, check=False
     )
-    assert made.returncode == 0, made.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_link_between_pages_leads_somewhere(root):

@@ -47,21 +47,21 @@ def doctor(shop: Path, **env: str) -> tuple[int, dict[str, list[dict[str, str]]]
         timeout=190,
     )
     assert done.stdout, done.stderr
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_subject: dict[str, list[dict[str, Any]]] = {}
     for finding in json.loads(done.stdout)["findings"]:
-        found.setdefault(finding["about"], []).append(finding)
-    for finding in (finding for findings in found.values() for finding in findings):
+        by_subject.setdefault(finding["about"], []).append(finding)
+    for finding in (finding for findings in by_subject.values() for finding in findings):
         assert (finding["state"] == "ok") == (not finding["mend"]), finding
-    return done.returncode, found
+    return done.returncode, by_subject
 
 
 @pytest.mark.slow
 def test_a_machine_that_is_well_has_no_fault_and_keeps_no_trace(checkout: Path) -> None:
     remote = checkout.parent / "remote"
-    code, found = doctor(checkout, CLICKFLOW_DVC_REMOTE=str(remote))
-    assert code == 0, found
-    assert {"python", "home", "memory", "clock", "gpu", "commit", "dvc remote", "mlflow", "platform"} <= found.keys()
-    assert str(remote) in found["dvc remote"][0]["words"]
+    code, findings = doctor(checkout, CLICKFLOW_DVC_REMOTE=str(remote))
+    assert code == 0, findings
+    assert {"python", "home", "memory", "clock", "gpu", "commit", "dvc remote", "mlflow", "platform"} <= findings.keys()
+    assert str(remote) in findings["dvc remote"][0]["words"]
     assert not [path for path in remote.rglob("*") if path.is_file()]
     assert not any(path.is_file() for path in Path(os.environ["CLICKFLOW_HOME"]).rglob("*"))
 
@@ -74,7 +74,7 @@ def test_each_fault_is_named_with_what_mends_it(checkout: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        code, found = doctor(
+        code, findings = doctor(
             checkout,
             CLICKFLOW_DVC_REMOTE=str(checkout / "blocked"),
             CLICKFLOW_PORT_AIRFLOW=port,
@@ -85,7 +85,7 @@ def test_each_fault_is_named_with_what_mends_it(checkout: Path) -> None:
     assert code == 1
 
     def only(about: str) -> dict[str, str]:
-        (finding,) = found[about]
+        (finding,) = findings[about]
         return finding
 
     assert only("commit")["state"] == "warning"
@@ -97,7 +97,7 @@ def test_each_fault_is_named_with_what_mends_it(checkout: Path) -> None:
     assert f"(process {os.getpid()})" in only("ports")["words"]
     assert only("variables")["mend"] == "did you mean CLICKFLOW_HOME?"
     assert only("notices")["state"] == "fault"
-    assert "nonsense" not in json.dumps(found), "an address of notices is a secret"
+    assert "nonsense" not in json.dumps(findings), "an address of notices is a secret"
     assert only("mlflow")["state"] == "fault"
     assert "http://127.0.0.1:9" in only("mlflow")["words"]
 
@@ -120,12 +120,12 @@ def test_an_environment_of_an_older_checkout_is_named(
 def test_wrong_params_and_a_home_that_cannot_be_written_are_faults(checkout: Path) -> None:
     params = checkout / "params.yaml"
     params.write_text(params.read_text().replace("seed: 0", "sede: 0"))
-    code, found = doctor(checkout, CLICKFLOW_HOME="/proc/clickflow", CLICKFLOW_EXECUTOR="kubernetes")
+    code, findings = doctor(checkout, CLICKFLOW_HOME="/proc/clickflow", CLICKFLOW_EXECUTOR="kubernetes")
     assert code == 1
-    assert found["params.yaml"][0]["state"] == "fault"
-    assert found["home"][0]["state"] == "fault"
-    assert "CLICKFLOW_HOME" in found["home"][0]["mend"]
-    assert "edge, local, celery" in found["variables"][0]["words"]
+    assert findings["params.yaml"][0]["state"] == "fault"
+    assert findings["home"][0]["state"] == "fault"
+    assert "CLICKFLOW_HOME" in findings["home"][0]["mend"]
+    assert "edge, local, celery" in findings["variables"][0]["words"]
 
 
 HEADER = "event_time,event_type,user_id,session_id,item_id\n"

@@ -39,9 +39,9 @@ def bare(tmp_path: Path) -> Path:
     folder.mkdir()
     essential = ["bash", "sh", "env", "cat", "cut", "sha256sum", "touch", "mkdir", "rm", "dirname", "sed", "expand"]
     for tool in [*essential, "make", "flock"]:
-        found = shutil.which(tool)
-        assert found, tool
-        (folder / tool).symlink_to(found)
+        program = shutil.which(tool)
+        assert program, tool
+        (folder / tool).symlink_to(program)
     return folder
 
 

@@ -111,12 +111,12 @@ def test_ten_runs_at_once_do_not_touch_each_other(shop: Path, tmp_path: Path) ->
 
     before = git(shop, "status", "--porcelain")
     with ThreadPoolExecutor(10) as pool:
-        made = list(pool.map(whole, range(1001, 1011)))
-    for run in made:
+        ten = list(pool.map(whole, range(1001, 1011)))
+    for run in ten:
         weights = (run.folder / "models/next_step/weights").read_text().splitlines()
         assert [line for line in weights if line.startswith("10")] == [run.id.removeprefix("run-")]
     references = git(shop, "for-each-ref", "--format=%(refname)", "refs/runs").split()
-    assert sorted(references) == sorted(run.reference for run in made)
+    assert sorted(references) == sorted(run.reference for run in ten)
     assert git(shop, "status", "--porcelain") == before
     assert not any((home / "workspaces").glob("*/*"))
     shutil.rmtree(home)

@@ -101,8 +101,8 @@ def test_no_byte_of_workspace_cache_remote_runs_or_mlflow_names_a_forgotten_pers
 
     test = pq.read_table(shop.folder / "data/sequences/session/test/sequences.parquet").to_pylist()
     user = next(row["user_id"] for row in reversed(test) if row["user_id"])
-    told = json.loads(shop("clickflow", "who", user, "--json"))["who"][0]
-    names = [told["id"], user, *told["latest_sessions"]]
+    person = json.loads(shop("clickflow", "who", user, "--json"))["who"][0]
+    names = [person["id"], user, *person["latest_sessions"]]
     places = (shop.folder, shop.home, shop.remote)
     before = naming(names, *places)
     for place in ("data/raw", "data/events", "data/sequences", ".dvc/cache", "predictions/all", str(shop.remote)):
@@ -110,7 +110,7 @@ def test_no_byte_of_workspace_cache_remote_runs_or_mlflow_names_a_forgotten_pers
     assert any("mlartifacts" in str(path) for path in shop.home.rglob("predictions.parquet"))
     evaluated = {path: pq.read_metadata(path).num_rows for path in shop.home.glob("mlartifacts/**/predictions.parquet")}
 
-    said = json.loads(shop("clickflow", "forget", told["id"], "--json"))
+    said = json.loads(shop("clickflow", "forget", person["id"], "--json"))
     assert said["unreached"] == []
     assert naming(names, *places) == []
     assert said["models"] == {"next_step": [1]} and said["runs"] == ["before"]

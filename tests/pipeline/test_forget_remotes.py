@@ -31,12 +31,12 @@ def push(shop: Path, remote: str) -> None:
 
 def forget(shop: Path, home: Path) -> tuple[dict[str, str], list[str], dict[str, set[str]]]:
     home.mkdir()
-    found, unreached = objects.stores(str(shop), home)
-    doomed, unread = objects.search(found, SOMEBODY, str(shop), home)
-    for store in found:
+    stores, unreached = objects.stores(str(shop), home)
+    doomed, unread = objects.search(stores, SOMEBODY, str(shop), home)
+    for store in stores:
         for name in doomed:
             store.remove(name)
-    return doomed, unreached + unread, {store.name: set(store.names()) for store in found}
+    return doomed, unreached + unread, {store.name: set(store.names()) for store in stores}
 
 
 def held(shop: Path, folder: Path) -> None:

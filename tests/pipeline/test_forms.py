@@ -57,8 +57,8 @@ def test_what_is_filled_in_becomes_params_that_are_valid(root: Path, params: Par
         "overrides": {"seed": 7},
         "note": "why",
     }
-    asked = forms.read({**defaults(params), **said}, params)
-    assert asked.values == {
+    request = forms.read({**defaults(params), **said}, params)
+    assert request.values == {
         "source.kind": "files",
         "source.path": "data/raw/log.csv",
         "source.preset": "rees46",
@@ -67,8 +67,8 @@ def test_what_is_filled_in_becomes_params_that_are_valid(root: Path, params: Par
         "models.next_step.budget.epochs": 3,
         "seed": 7,
     }
-    assert (asked.models, asked.note) == (("next_step",), "why")
-    changed = check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), asked.values)))
+    assert (request.models, request.note) == (("next_step",), "why")
+    changed = check(parse_yaml(overrides.apply((root / "params.yaml").read_text(), request.values)))
     assert changed.source.preset == "rees46"
     assert changed.models["next_step"].budget.epochs == 3
     assert changed.sequences.window[1].isoformat() == "2026-02-01T00:00:00+00:00"  # type: ignore[union-attr]
@@ -138,8 +138,8 @@ def test_a_window_that_is_not_understood_is_refused(window: Any) -> None:
 
 
 def test_a_window_from_an_event_becomes_params(params: Params) -> None:
-    asked = forms.read(defaults(params), params, {"since": "2026-01-05T00:00:00+00:00", "until": None})
-    assert asked.values == {"sequences.since": "2026-01-05T00:00:00+00:00"}
+    request = forms.read(defaults(params), params, {"since": "2026-01-05T00:00:00+00:00", "until": None})
+    assert request.values == {"sequences.since": "2026-01-05T00:00:00+00:00"}
     with pytest.raises(UsageError, match="since is given twice"):
         forms.read({"since": "2026-01-01"}, params, {"since": "2026-01-05"})
 

@@ -20,8 +20,8 @@ def dvc_graph(root: Path) -> tuple[set[str], set[tuple[str, str]]]:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        made = repo.index.graph
-        return {stage.name for stage in made.nodes}, {(up.name, down.name) for down, up in made.edges}
+        stage_graph = repo.index.graph
+        return {stage.name for stage in stage_graph.nodes}, {(up.name, down.name) for down, up in stage_graph.edges}
 
 
 def repository(root: Path, definition: dict[str, Any], params: dict[str, Any] | None = None) -> Path:

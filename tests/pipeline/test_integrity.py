@@ -18,7 +18,7 @@ from clickflow.system.errors import DataError
 NAMES = ("card.json", "day=2026-01-05/events.parquet", "day=2026-01-06/events.parquet", "train/item.npy")
 
 
-def made(folder: Path) -> Path:
+def sealed(folder: Path) -> Path:
     """A sealed folder."""
     for number, name in enumerate(NAMES):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def test_whatever_is_done_to_a_file_is_noticed(
 ) -> None:
     """`seen`: it was checked, and remembered, before; `back`: the time of its last write is set back."""
     shutil.rmtree(tmp_path, ignore_errors=True)
-    folder, home = made(tmp_path / "data"), tmp_path / "home"
+    folder, home = sealed(tmp_path / "data"), tmp_path / "home"
     if seen:
         integrity.verify(folder, home=home)
     path = folder / name
@@ -72,7 +72,7 @@ def test_whatever_is_done_to_a_file_is_noticed(
 
 
 def test_two_files_that_changed_places_are_noticed(tmp_path: Path) -> None:
-    folder = made(tmp_path / "data")
+    folder = sealed(tmp_path / "data")
     one, other = (folder / name for name in NAMES[1:3])
     one.rename(folder / "aside")
     other.rename(one)
@@ -82,7 +82,7 @@ def test_two_files_that_changed_places_are_noticed(tmp_path: Path) -> None:
 
 
 def test_what_was_seen_is_not_read_again(tmp_path: Path) -> None:
-    folder, home = made(tmp_path / "data"), tmp_path / "home"
+    folder, home = sealed(tmp_path / "data"), tmp_path / "home"
     time.sleep(0.1)  # what is younger than a tick of the clock is not remembered
     integrity.verify(folder, home=home)
     with sqlite3.connect(home / integrity.CACHE) as con:
@@ -101,7 +101,7 @@ def _verify(folder: Path, home: Path) -> None:
 
 
 def test_several_processes_may_remember_at_once(tmp_path: Path) -> None:
-    folder, home = made(tmp_path / "data"), tmp_path / "home"
+    folder, home = sealed(tmp_path / "data"), tmp_path / "home"
     workers = [get_context("fork").Process(target=_verify, args=(folder, home)) for _ in range(4)]
     for worker in workers:
         worker.start()
@@ -113,7 +113,7 @@ def test_several_processes_may_remember_at_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_never_sealed_is_refused(tmp_path: Path) -> None:
-    folder = made(tmp_path / "data")
+    folder = sealed(tmp_path / "data")
     (folder / integrity.SEAL).unlink()
     with pytest.raises(DataError, match=r"has no _hashes\.json"):
         integrity.verify(folder, home=None)

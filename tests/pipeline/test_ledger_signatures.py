@@ -106,9 +106,9 @@ def test_a_key_that_is_pinned_is_the_only_one(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_ledger_of_before_signatures_is_read_and_goes_on_signed(tmp_path: Path) -> None:
-    file, made = tmp_path / "ledger.jsonl", tmp_path / "made/ledger.jsonl"
-    write(made, MOVES[:2])
-    file.write_text(rehash(unsigned(parsed(made))), encoding="utf-8")
+    file, signed = tmp_path / "ledger.jsonl", tmp_path / "made/ledger.jsonl"
+    write(signed, MOVES[:2])
+    file.write_text(rehash(unsigned(parsed(signed))), encoding="utf-8")
     old = ledger.read(file)
     assert ledger.standing(old, "m").champion == 1
     assert "lines 1 to 2 of the ledger have no signature" in ledger.signing(old)

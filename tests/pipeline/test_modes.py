@@ -9,9 +9,9 @@ def test_files_and_folders_of_a_command_are_not_for_others(tmp_path: Path) -> No
     words = ["simulate", "--events", "1000", "--out", "shop"]
     code = "import os, sys; os.umask(0); from clickflow.cli import main; sys.argv[0] = 'clickflow'; main()"
     subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, check=True, capture_output=True)
-    made = list((tmp_path / "shop").rglob("*"))
-    assert made
-    for path in made:
+    paths = list((tmp_path / "shop").rglob("*"))
+    assert paths
+    for path in paths:
         assert path.stat().st_mode & 0o027 == 0, path
 
 

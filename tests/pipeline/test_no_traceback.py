@@ -89,12 +89,12 @@ def test_standard_output_on_a_full_disk_is_said(tmp_path):
     ],
 )
 def test_faults_of_the_machine_have_three_parts(error, code, says):
-    told = faults.as_error(error)
-    assert told is not None
-    assert told.exit_code == code
-    assert says in told.what
-    assert told.kept
-    assert told.next_step
+    fault = faults.as_error(error)
+    assert fault is not None
+    assert fault.exit_code == code
+    assert says in fault.what
+    assert fault.kept
+    assert fault.next_step
 
 
 def test_engines_are_understood(tmp_path):
@@ -103,16 +103,16 @@ def test_engines_are_understood(tmp_path):
 
     with pytest.raises(duckdb.Error) as caught:
         duckdb.sql("copy (select 1) to '/nowhere/x.parquet'")
-    told = faults.as_error(caught.value)
-    assert isinstance(told, UsageError)
-    assert "/nowhere/x.parquet" in told.what
+    fault = faults.as_error(caught.value)
+    assert isinstance(fault, UsageError)
+    assert "/nowhere/x.parquet" in fault.what
     with pytest.raises(pa.ArrowInvalid) as caught:
         pa.array(["a customer"]).cast(pa.int64())
-    told = faults.as_error(caught.value, "x.parquet")
-    assert isinstance(told, DataError)
-    assert told.exit_code == EXIT_DATA
-    assert "x.parquet" in told.what
-    assert "a customer" not in told.what
+    fault = faults.as_error(caught.value, "x.parquet")
+    assert isinstance(fault, DataError)
+    assert fault.exit_code == EXIT_DATA
+    assert "x.parquet" in fault.what
+    assert "a customer" not in fault.what
     assert faults.as_error(KeyError("a mistake of ours")) is None
 
 

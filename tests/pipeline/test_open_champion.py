@@ -55,8 +55,8 @@ def test_open_changes_only_the_numbers(bare: Paths, raw_params: dict[str, Any], 
     text = bare.params.read_text(encoding="utf-8")
     head = text[: text.index("champion:  ")]
     body = head.replace("models:\n", "models:\n  other_one: &m\n" + _indented(head) + "\n", 1)
-    found = champion.with_champions(body + block + "\n", {"next_step": 12, "other_one": 3})
-    assert found == body + expected + "\n"
+    changed = champion.with_champions(body + block + "\n", {"next_step": 12, "other_one": 3})
+    assert changed == body + expected + "\n"
 
 
 @pytest.mark.parametrize("value", ['"0"', "&here 0", "0x0", "+0"])

@@ -23,7 +23,7 @@ def test_what_the_machine_lacks_is_left_out_at_once_and_with_a_word(root: Path, 
         check=True,
     )
     assert "celery is left out: no Redis server here" in done.stderr
-    found = json.loads(file.read_text())
-    assert found == json.loads(done.stdout)
-    assert set(found["skipped"]) == {"celery", "recovery"}
-    assert "recovery_seconds" not in found
+    results = json.loads(file.read_text())
+    assert results == json.loads(done.stdout)
+    assert set(results["skipped"]) == {"celery", "recovery"}
+    assert "recovery_seconds" not in results

@@ -98,10 +98,10 @@ def test_only_the_lines_that_are_set_change() -> None:
     assert all("#" in line for line in changed if line.strip().startswith("users:"))
     document = parse_yaml("\n".join(changed))
     for name, value in values.items():
-        found = document
+        node = document
         for part in name.split("."):
-            found = found[part]
-        assert found == value
+            node = node[part]
+        assert node == value
 
 
 @settings(max_examples=15, deadline=None)
@@ -174,10 +174,10 @@ SHORT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding
 )
 def test_what_the_file_does_not_name_is_written_in_its_section(name: str, value: Any) -> None:
     changed = overrides.apply(SHORT, {name: value})
-    found = parse_yaml(changed)
+    node = parse_yaml(changed)
     for part in name.split("."):
-        found = found[part]
-    assert found == value
+        node = node[part]
+    assert node == value
     kept = [line for line in SHORT.splitlines() if line not in changed.splitlines()]
     assert all(line.rstrip().endswith("{}") for line in kept), "only an empty mapping has another line"
     after = list(leaves(check(parse_yaml(changed))))

@@ -31,10 +31,10 @@ def test_the_repository_s_params_are_valid(root):
 
 
 def leaves(tree: dict[str, Any], at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found = []
+    names = []
     for key, value in tree.items():
-        found += leaves(value, (*at, key)) if isinstance(value, dict) and value else [(*at, key)]
-    return found
+        names += leaves(value, (*at, key)) if isinstance(value, dict) and value else [(*at, key)]
+    return names
 
 
 def changed(tree: dict[str, Any], at: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -160,9 +160,9 @@ def test_what_heads_have_of_their_own_is_what_the_old_form_says(raw_params):
 )
 def test_a_head_keeps_what_params_do_not_replace(raw_params, gate, floors, beaten):
     """Its own floor of every other metric, and its own baselines to beat, wherever else the gate names it."""
-    found = resolved.of(check(without_heads(raw_params) | {"gate": gate}).gate, ["next_item", "next_action"])
-    assert found.floors == floors
-    assert ("recall@20" in found.beat_baselines) is beaten
+    rules = resolved.of(check(without_heads(raw_params) | {"gate": gate}).gate, ["next_item", "next_action"])
+    assert rules.floors == floors
+    assert ("recall@20" in rules.beat_baselines) is beaten
 
 
 def test_a_floor_that_a_head_has_and_nobody_measures_is_said_before_anything_runs(raw_params):
@@ -207,10 +207,10 @@ def test_a_section_whose_lines_are_comments_chooses_nothing(raw_params):
 
 
 def test_the_file_of_every_key_as_it_once_was_means_the_same(root):
-    told: list[str] = []
-    long = load(root / "tests/assets/params_long.yaml", told.append)
+    notes: list[str] = []
+    long = load(root / "tests/assets/params_long.yaml", notes.append)
     assert repr(bare_of_heads(long)) == repr(bare_of_heads(session_alone(load(root / "params.yaml"))))
-    assert told == [
+    assert notes == [
         "params_long.yaml: sequences.engine does nothing any more (DuckDB is the only engine); its line can go",
         "params_long.yaml: units is not named, and dvc.yaml reads it there: write `units: [session]`",
     ]
@@ -327,8 +327,8 @@ def test_a_substitute_must_be_known_from_somewhere(raw_params):
 def shown(root: Any, *words: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, ["params", *words, "--json"], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def test_the_verb_shows_all_that_holds_and_what_was_chosen(root, monkeypatch):

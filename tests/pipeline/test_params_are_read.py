@@ -71,19 +71,19 @@ def _last(node: ast.expr) -> str:
 
 def sections() -> dict[Any, set[str]]:
     """Every dataclass of params, and the names by which it is held."""
-    found: dict[Any, set[str]] = {}
+    names: dict[Any, set[str]] = {}
 
     def walk(kind: Any) -> None:
         for each in fields(kind):
             inner = dataclass_in(hints(kind)[each.name])
             if inner is not None:
-                found.setdefault(inner, set()).add(each.name)
+                names.setdefault(inner, set()).add(each.name)
                 walk(inner)
 
     walk(Params)
     for head in HEADS.values():
-        found.setdefault(head.params, set()).add("head")
-    return found
+        names.setdefault(head.params, set()).add("head")
+    return names
 
 
 def unread(modules: list[Reads], named_by_suites: str) -> set[str]:

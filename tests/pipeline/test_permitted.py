@@ -95,9 +95,9 @@ def test_what_was_changed_on_the_way_is_refused_before_a_stage_runs(shop: Path, 
     ],
 )
 def test_a_run_that_is_none_goes_nowhere(shop: Path, changed: dict[str, str]) -> None:
-    told = open_run(shop, {}).travelling()
+    message = open_run(shop, {}).travelling()
     with pytest.raises(UsageError, match=r"names no run|names models that are none"):
-        workspace.here({**told, **changed}, shop)
+        workspace.here({**message, **changed}, shop)
 
 
 def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
@@ -110,8 +110,8 @@ def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
     other = runs.head(shop)
 
     def pulled(**changed: Any) -> Run:
-        told = {**run.travelling(), **changed}
-        ti = SimpleNamespace(xcom_pull=lambda task_ids: json.loads(json.dumps(told)))
+        message = {**run.travelling(), **changed}
+        ti = SimpleNamespace(xcom_pull=lambda task_ids: json.loads(json.dumps(message)))
         task = SimpleNamespace(repository=str(shop))
         return operators.pulled_run({"ti": ti, "task": task, "run_id": "few-rights"})
 

@@ -34,15 +34,15 @@ STAGE = "echo $$ > stage; sleep 4321 & setsid sleep 4321 & sh -c 'sleep 4321; tr
 
 def processes(folder: Path) -> dict[int, str]:
     """Those that work in `folder`, with their commands."""
-    found = {}
+    commands = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             if command and (entry / "cwd").readlink().is_relative_to(folder):
-                found[int(entry.name)] = command
+                commands[int(entry.name)] = command
         except OSError:
             continue
-    return found
+    return commands
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -119,16 +119,16 @@ def test_stopping_ends_a_program_in_good_order(folder: Path) -> None:
     def say(line: str) -> None:
         said.append(line)
 
-    found: list[process.Finished] = []
+    ends: list[process.Finished] = []
     run = threading.Thread(
-        target=lambda: found.append(process.run(["bash", "-c", stage], cwd=folder, env=os.environ, say=say))
+        target=lambda: ends.append(process.run(["bash", "-c", stage], cwd=folder, env=os.environ, say=say))
     )
     run.start()
     until(lambda: (folder / "begun").exists(), "the program never began")
     process.stop_all()
     run.join(30)
     assert said == ["tidied up"]
-    assert found[0].code == 5
+    assert ends[0].code == 5
     gone(folder)
 
 

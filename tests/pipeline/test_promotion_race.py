@@ -51,12 +51,12 @@ def test_two_promotions_at_once_leave_one_champion(tmp_path: Path, root: Path, p
         for process in pair:
             process.join()
         assert {process.exitcode for process in pair} == {0, 2}
-        found = state(Paths(tmp_path / "a"))
-        standing = found["standing"]
+        registry = state(Paths(tmp_path / "a"))
+        standing = registry["standing"]
         assert (standing.champion, standing.previous) == (turn + 1, before)
-        assert found["aliases"]["champion"] == turn + 1
-        assert found["aliases"].get("previous", 0) == before
-        assert found["actions"][-2:] == [("promote", turn + 1), ("refuse", 0)]
+        assert registry["aliases"]["champion"] == turn + 1
+        assert registry["aliases"].get("previous", 0) == before
+        assert registry["actions"][-2:] == [("promote", turn + 1), ("refuse", 0)]
 
 
 EFFECTS = (
@@ -159,12 +159,12 @@ def test_killed_between_any_two_effects_and_called_again(
             # the line stands, so the rollback is made; any later change sets the aliases
             candidate(paths, "four", decision="hold", champion=2)
             do("promote", paths)
-        found = state(paths)
+        registry = state(paths)
         versions = (2, 1) if verb == "promote" else (2, 3)
-        assert (found["standing"].champion, found["standing"].previous) == versions, effects
-        assert (found["aliases"]["champion"], found["aliases"]["previous"]) == versions, effects
-        assert found["anchored"], effects
-        assert sum(action == verb for action, _ in found["actions"]) == (2 if verb == "promote" else 1), effects
+        assert (registry["standing"].champion, registry["standing"].previous) == versions, effects
+        assert (registry["aliases"]["champion"], registry["aliases"]["previous"]) == versions, effects
+        assert registry["anchored"], effects
+        assert sum(action == verb for action, _ in registry["actions"]) == (2 if verb == "promote" else 1), effects
         assert middle["standing"].champion in (1 if verb == "promote" else 3, 2)
         if done:
             break

@@ -27,11 +27,11 @@ def test_first_model_then_a_better_one(here: Paths) -> None:
     summary = candidate(here, "two", champion=1, mrr=0.3)["summary"]
     second = call("promote", MODEL)["models"][0]
     assert (second["outcome"], second["champion"], second["previous"]) == ("promoted", 2, 1)
-    found = state(here)
-    assert found["aliases"] == {"champion": 2, "previous": 1}
-    assert found["actions"] == [("promote", 1), ("promote", 2)]
-    assert found["anchored"]
-    tags = found["versions"][2]
+    registry = state(here)
+    assert registry["aliases"] == {"champion": 2, "previous": 1}
+    assert registry["actions"] == [("promote", 1), ("promote", 2)]
+    assert registry["anchored"]
+    tags = registry["versions"][2]
     assert (tags["commit"], tags["run_id"], tags["decision"], tags["data_sha256"]) == (
         "c0ffee",
         "run-7",
@@ -93,10 +93,10 @@ def test_hold_and_reject_are_recorded_and_change_no_champion(here: Paths, decisi
     summary = candidate(here, "two", decision=decision, champion=1)["summary"]
     for _ in range(2):
         assert call("promote")["models"][0]["outcome"] == outcome
-    found = state(here)
-    assert found["aliases"] == {"candidate": 2, "champion": 1}
-    assert found["actions"] == [("promote", 1), (decision, 2)]
-    assert found["versions"][2]["decision"] == decision
+    registry = state(here)
+    assert registry["aliases"] == {"candidate": 2, "champion": 1}
+    assert registry["actions"] == [("promote", 1), (decision, 2)]
+    assert registry["versions"][2]["decision"] == decision
     assert summary in call("status")["models"][MODEL]["last"]["why"]
 
 
@@ -105,10 +105,10 @@ def test_a_held_artefact_that_passes_later_is_the_same_version(here: Paths) -> N
     call("promote")
     candidate(here, "one", decision="promote")
     assert call("promote")["models"][0]["champion"] == 1
-    found = state(here)
-    assert list(found["versions"]) == [1]
-    assert found["versions"][1]["decision"] == "promote"
-    assert found["actions"] == [("hold", 1), ("promote", 1)]
+    registry = state(here)
+    assert list(registry["versions"]) == [1]
+    assert registry["versions"][1]["decision"] == "promote"
+    assert registry["actions"] == [("hold", 1), ("promote", 1)]
 
 
 def test_the_same_model_measured_on_a_slower_day_is_the_same_version(here: Paths) -> None:
@@ -133,10 +133,10 @@ def test_a_decision_against_an_older_champion_is_refused(here: Paths) -> None:
     assert "clickflow open" in said
     assert "champion is 1 now" in said
     refusal()
-    found = state(here)
-    assert found["aliases"]["champion"] == 1
-    assert found["actions"] == [("promote", 1), ("refuse", 0)], "a repeated refusal is one line"
-    assert list(found["versions"]) == [1]
+    registry = state(here)
+    assert registry["aliases"]["champion"] == 1
+    assert registry["actions"] == [("promote", 1), ("refuse", 0)], "a repeated refusal is one line"
+    assert list(registry["versions"]) == [1]
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "vocabulary.parquet"])
@@ -184,7 +184,7 @@ def test_several_models_one_refused(here: Paths, root: Path) -> None:
     candidate(here, "other", model="second", champion=4)
     result = CliRunner().invoke(cli.app, ["promote", "--json"])
     assert isinstance(result.exception, UsageError)
-    outcomes = {found["model"]: found["outcome"] for found in json.loads(result.stdout)["models"]}
+    outcomes = {entry["model"]: entry["outcome"] for entry in json.loads(result.stdout)["models"]}
     assert outcomes == {MODEL: "promoted", "second": "refused"}
     assert state(here)["aliases"]["champion"] == 1
 

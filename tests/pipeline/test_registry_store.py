@@ -19,8 +19,8 @@ from clickflow.tracking import mlflow_client, registered_models
 
 
 def test_status_says_what_to_run_when_tbare_is_nothing(bare: Paths) -> None:
-    found = call("status")["models"][MODEL]
-    assert (found["champion"], found["candidate"], found["last"]) == (None, None, None)
+    status = call("status")["models"][MODEL]
+    assert (status["champion"], status["candidate"], status["last"]) == (None, None, None)
     shown = CliRunner().invoke(cli.app, ["status"])
     assert "dvc repro" in shown.stdout
     assert not (home_of() / "mlflow.db").exists()
@@ -32,13 +32,13 @@ def test_status_names_champion_candidate_and_last_decision(here: Paths) -> None:
     candidate(here, "two", decision="hold", champion=1)
     call("promote")
     here.params.write_text(champion.with_champions(here.params.read_text(encoding="utf-8"), {MODEL: 0}))
-    found = call("status")["models"][MODEL]
-    assert (found["champion"]["version"], found["champion"]["metrics"]) == (1, {"mrr@20": 0.25, "recall@20": 1.0})
-    assert found["champion"]["origin"]["run_id"] == "run-7"
-    assert found["champion"]["why"] == f"promote: {why}"
-    assert found["candidate"] == 2
-    assert (found["last"]["action"], found["last"]["version"]) == ("hold", 2)
-    assert any("clickflow open" in note for note in found["notes"])
+    status = call("status")["models"][MODEL]
+    assert (status["champion"]["version"], status["champion"]["metrics"]) == (1, {"mrr@20": 0.25, "recall@20": 1.0})
+    assert status["champion"]["origin"]["run_id"] == "run-7"
+    assert status["champion"]["why"] == f"promote: {why}"
+    assert status["candidate"] == 2
+    assert (status["last"]["action"], status["last"]["version"]) == ("hold", 2)
+    assert any("clickflow open" in note for note in status["notes"])
     shown = CliRunner().invoke(cli.app, ["status"]).stdout
     for text in ("version 1", "mrr@20 0.2500", "run_id run-7", "commit c0ffee", "version 2", "are too few"):
         assert text in shown
@@ -57,8 +57,8 @@ def test_status_that_waited_for_mlflow_while_another_changed_the_champion_accuse
         return connect(*words)
 
     monkeypatch.setattr(mlflow_client, "connect", slow)
-    found = call("status")["models"][MODEL]
-    assert (found["champion"], found["last"]["why"]) == (None, "meanwhile")
+    status = call("status")["models"][MODEL]
+    assert (status["champion"], status["last"]["why"]) == (None, "meanwhile")
 
 
 def test_an_alias_changed_by_hand_follows_the_ledger_again(here: Paths) -> None:
@@ -158,17 +158,17 @@ def test_a_home_with_a_space_and_a_hash(bare: Paths, tmp_path: Path, monkeypatch
 
 
 def test_who_waits_for_mlflow_is_told_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    texts: list[str] = []
     heard = threading.Event()
     monkeypatch.setattr(mlflow_client, "SILENT", 0.01)
 
     def say(text: str) -> None:
-        told.append(text)
+        texts.append(text)
         heard.set()
 
     monkeypatch.setattr(mlflow_client, "say", say)
     with mlflow_client.reaching("http://me:secret@shop:5000"), mlflow_client.reaching("http://shop:5000"):
         assert heard.wait(60)
-    (said,) = told
+    (said,) = texts
     assert said.startswith("MLflow at http://…@shop:5000 has been waited for")
     assert "is given up after about" in said

@@ -46,8 +46,8 @@ class Worker:
         return workspace.here(json.loads(said))
 
     def stage(self, said: str, stage: str, parts: list[fragments.Fragments]) -> fragments.Fragments:
-        made = runs.run_stage(self.here(said), stage, parts, quiet)
-        return json.loads(json.dumps(made))  # type: ignore[no-any-return]
+        ended = runs.run_stage(self.here(said), stage, parts, quiet)
+        return json.loads(json.dumps(ended))  # type: ignore[no-any-return]
 
 
 @pytest.fixture(params=["folder", *(pytest.param(kind, marks=pytest.mark.platform) for kind in ("s3", "ssh"))])

@@ -19,8 +19,8 @@ def test_rollback_swaps_and_a_used_decision_does_not_ship_again(here: Paths) -> 
         call("promote")
     done = call("rollback", MODEL, "--reason", "clicks fell")
     assert (done["champion"], done["previous"]) == (1, 2)
-    found = state(here)
-    assert found["aliases"] == {"champion": 1, "previous": 2}
+    registry = state(here)
+    assert registry["aliases"] == {"champion": 1, "previous": 2}
     assert call("status")["models"][MODEL]["candidate"] is None, "a former champion is no candidate"
     last = lines(here)[-1]
     assert (last["action"], last["reason"], last["actor"], last["champion"]) == ("rollback", "clicks fell", "ada", 1)

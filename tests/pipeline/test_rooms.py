@@ -81,14 +81,14 @@ def room(module: str) -> str:
 
 def closure(start: str, imports: dict[str, set[str]]) -> set[str]:
     """All that is imported with a module, the packages above each among it."""
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = {start}
     while waiting:
         name = waiting.pop()
         above = name.rpartition(".")[0]
-        found.add(name)
-        waiting |= (imports[name] | ({above} if above else set())) - found
-    return found
+        names.add(name)
+        waiting |= (imports[name] | ({above} if above else set())) - names
+    return names
 
 
 def test_a_room_imports_only_rooms_before_it(imports: dict[str, set[str]]) -> None:
@@ -103,7 +103,7 @@ def test_a_room_imports_only_rooms_before_it(imports: dict[str, set[str]]) -> No
 
 
 def test_a_later_room_is_asked_by_name_only_where_it_is_said_so(modules: dict[str, Path]) -> None:
-    asked = set()
+    imports_by_name = set()
     for name, file in modules.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
@@ -111,8 +111,8 @@ def test_a_later_room_is_asked_by_name_only_where_it_is_said_so(modules: dict[st
                 "__import__",
             ):
                 texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
-                asked.add((name, str(texts[0]) if texts else "?"))
-    assert asked == BY_NAME
+                imports_by_name.add((name, str(texts[0]) if texts else "?"))
+    assert imports_by_name == BY_NAME
 
 
 def test_no_script_hides_a_module_of_the_standard_library() -> None:
@@ -164,10 +164,10 @@ def test_deps_are_the_code_that_a_stage_imports(
     starts = [STAGES[group]]
     by_kind = BY_KIND.get(group, "").format(kind)
     starts += [by_kind] if by_kind in modules else []
-    found = set().union(*(closure(start, imports) for start in starts))
+    imported = set().union(*(closure(start, imports) for start in starts))
     needed = {
         modules[name].relative_to(root).as_posix()
-        for name in found
+        for name in imported
         if room(name) not in ("", "system", "params") and modules[name].stat().st_size
     }
     deps = [dep for dep in stages[group].deps if dep.startswith("src/")]
@@ -179,8 +179,8 @@ def test_deps_are_the_code_that_a_stage_imports(
 
     packages = {file for file in needed if file.endswith("/__init__.py") and not imports_of(file, root)}
     assert not {file for file in needed - packages if not any(below(file, dep) for dep in rooms)}, "add them to deps"
-    asked = f"src/clickflow/sources/{kind}"  # of evaluate it is a dep for every kind, and has a truth for some
-    idle = {dep for dep in rooms if not any(below(file, dep) for file in needed)} - {asked}
+    source = f"src/clickflow/sources/{kind}"  # of evaluate it is a dep for every kind, and has a truth for some
+    idle = {dep for dep in rooms if not any(below(file, dep) for file in needed)} - {source}
     assert not idle, "nothing of them is imported: take them out of deps"
     named = {param.partition(".")[0] for param in stages[group].params}
     files = {f"src/clickflow/params/{section}.py" for section in named}

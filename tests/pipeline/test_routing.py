@@ -24,7 +24,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 read = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(retrain.dag))))
 tasks = {}
 for task in read.tasks:
-    found = {"queue": task.queue, "pool": task.pool, "executor": task.executor, "pod": None}
+    row = {"queue": task.queue, "pool": task.pool, "executor": task.executor, "pod": None}
     override = (task.executor_config or {}).get("pod_override")
     if override is not None:
         from datetime import datetime, timezone
@@ -37,8 +37,8 @@ for task in read.tasks:
             date=datetime(2026, 1, 1, tzinfo=timezone.utc), args=["airflow", "tasks"], pod_override_object=override,
             base_worker_pod=base, namespace="shop", scheduler_job_id="7",
         )
-        found["pod"] = ApiClient().sanitize_for_serialization(pod)
-    tasks[task.task_id] = found
+        row["pod"] = ApiClient().sanitize_for_serialization(pod)
+    tasks[task.task_id] = row
 print(json.dumps({"tasks": tasks, "kubernetes": "kubernetes" in sys.modules}))
 """
 
@@ -54,20 +54,20 @@ def read(server: Server, root: Path, **env: str) -> Any:
 
 
 def test_without_variables_tasks_ask_for_no_executor(root: Path, airflow_server: Server) -> None:
-    found = read(airflow_server, root)
-    assert {task["executor"] for task in found["tasks"].values()} == {None}
-    assert {task["pod"] for task in found["tasks"].values()} == {None}
-    assert not found["kubernetes"], "the Kubernetes client was loaded where nothing asks for it"
+    dag = read(airflow_server, root)
+    assert {task["executor"] for task in dag["tasks"].values()} == {None}
+    assert {task["pod"] for task in dag["tasks"].values()} == {None}
+    assert not dag["kubernetes"], "the Kubernetes client was loaded where nothing asks for it"
 
 
 def test_a_queue_has_the_executor_of_its_variable(root: Path, airflow_server: Server) -> None:
     edge = "airflow.providers.edge3.executors.EdgeExecutor"
     both = {"AIRFLOW__CORE__EXECUTOR": f"LocalExecutor,{edge}", "CLICKFLOW_EXECUTOR_GPU": "EdgeExecutor"}
-    found = read(airflow_server, root, **both)
-    assert {task["queue"] for task in found["tasks"].values()} == {"default", "gpu"}
-    for task in found["tasks"].values():
+    dag = read(airflow_server, root, **both)
+    assert {task["queue"] for task in dag["tasks"].values()} == {"default", "gpu"}
+    for task in dag["tasks"].values():
         assert task["executor"] == ("EdgeExecutor" if task["queue"] == "gpu" else None)
-    assert found["tasks"]["train.next_step"]["pool"] == "gpu"
+    assert dag["tasks"]["train.next_step"]["pool"] == "gpu"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_under_kubernetes_a_task_asks_for_its_resources(
     from kubernetes_validate import validate  # type: ignore[import-untyped]
 
     stages = {task.id: task for task in plan(graph.load(root)).values() if task.stage}
-    found = read(airflow_server, root, **env)
-    for name, task in found["tasks"].items():
+    dag = read(airflow_server, root, **env)
+    for name, task in dag["tasks"].items():
         needs = stages[name].routing.resources if name in stages else Resources()
         if task["queue"] not in on_kubernetes or needs == Resources():
             assert task["pod"] is None
@@ -103,12 +103,12 @@ def test_under_kubernetes_a_task_asks_for_its_resources(
         # The template's own settings stay.
         assert pod["spec"]["restartPolicy"] == "Never"
         assert container["envFrom"]
-        asked = container["resources"]
-        assert asked["requests"] == {"cpu": f"{needs.cpu:g}", "memory": f"{needs.memory_gb:g}G"}
-        assert asked["limits"].get("nvidia.com/gpu") == (str(needs.gpu) if needs.gpu else None)
+        resources = container["resources"]
+        assert resources["requests"] == {"cpu": f"{needs.cpu:g}", "memory": f"{needs.memory_gb:g}G"}
+        assert resources["limits"].get("nvidia.com/gpu") == (str(needs.gpu) if needs.gpu else None)
     gpus = [
         t["pod"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
-        for t in found["tasks"].values()
+        for t in dag["tasks"].values()
         if t["pod"]
     ]
     assert "1" in gpus

@@ -34,7 +34,7 @@ print(json.dumps({
             "tags": sorted(dag.tags),
             "timeout": dag.dagrun_timeout.total_seconds(),
             "deadline": bool(dag.deadline),
-            "told": dag.on_failure_callback is not None,
+            "notifies": dag.on_failure_callback is not None,
             "catchup": dag.catchup,
             "runs": dag.max_active_runs,
             "assets": assets(dag.schedule),
@@ -47,7 +47,7 @@ print(json.dumps({
                     "retries": task.retries,
                     "backoff": task.retry_exponential_backoff,
                     "delay": task.retry_delay.total_seconds(),
-                    "told": bool(task.on_failure_callback),
+                    "notifies": bool(task.on_failure_callback),
                 }
                 for task in dag.tasks
             },
@@ -71,44 +71,44 @@ def read(root: Path, code: str = READ, **env: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def facts(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return read(root, AIRFLOW_HOME=str(tmp_path_factory.mktemp("airflow")))
 
 
-def test_reading_all_dags_imports_nothing_heavy(found: Any) -> None:
-    assert found["heavy"] == []
+def test_reading_all_dags_imports_nothing_heavy(facts: Any) -> None:
+    assert facts["heavy"] == []
 
 
-def test_every_dag_says_what_it_does_and_has_limits(found: Any) -> None:
-    assert {"retrain", "backfill", "rollback"} <= set(found["dags"])
-    for name, dag in found["dags"].items():
+def test_every_dag_says_what_it_does_and_has_limits(facts: Any) -> None:
+    assert {"retrain", "backfill", "rollback"} <= set(facts["dags"])
+    for name, dag in facts["dags"].items():
         assert dag["file"] == name
         assert len(dag["doc"]) > 80, name
         assert "clickflow" in dag["tags"], name
         assert dag["timeout"] > 0, name
         assert dag["deadline"], name
-        assert dag["told"], name
+        assert dag["notifies"], name
         assert not dag["catchup"], name
         assert dag["runs"] >= 2, name
         for task, has in dag["tasks"].items():
             assert has["owner"] == "clickflow", task
             assert has["doc"], task
             assert has["limit"], task
-            assert has["told"], task
+            assert has["notifies"], task
             assert (has["backoff"] >= 2, has["delay"] > 0) == (True, True), task
         for field, (title, _section) in dag["fields"].items():
             assert title, (name, field)
 
 
-def test_what_may_mend_itself_is_tried_again(found: Any) -> None:
-    tasks = found["dags"]["retrain"]["tasks"]
+def test_what_may_mend_itself_is_tried_again(facts: Any) -> None:
+    tasks = facts["dags"]["retrain"]["tasks"]
     assert min(task["retries"] for task in tasks.values()) >= 1
 
 
-def test_retrain_starts_by_hand_on_new_data_and_on_drift(found: Any) -> None:
-    assert found["dags"]["retrain"]["assets"] == ["clickflow://drift/", "clickflow://events/"]
-    assert found["dags"]["retrain"]["cron"] is None
-    assert found["dags"]["rollback"]["assets"] == []
+def test_retrain_starts_by_hand_on_new_data_and_on_drift(facts: Any) -> None:
+    assert facts["dags"]["retrain"]["assets"] == ["clickflow://drift/", "clickflow://events/"]
+    assert facts["dags"]["retrain"]["cron"] is None
+    assert facts["dags"]["rollback"]["assets"] == []
 
 
 def test_with_a_cron_line_it_starts_by_the_clock_as_well(root: Path, tmp_path: Path, airflow_server: Server) -> None:

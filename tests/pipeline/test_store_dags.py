@@ -127,8 +127,8 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(
             key: SCORED[key] for key in ("model", "version", "path", "rows")
         }
         log = done.logs["score.next_step"]
-        asked = f"asked: score next_step --all --out {home}/predictions/next_step/{extra['run']}"
-        assert f"{asked} --top 7 --sql --json" in log
+        command = f"asked: score next_step --all --out {home}/predictions/next_step/{extra['run']}"
+        assert f"{command} --top 7 --sql --json" in log
         assert "database: postgresql://writer:" in log
         assert "secret" not in log
         assert "store: ['view,1', 'cart,2'" in log

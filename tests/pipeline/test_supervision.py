@@ -65,8 +65,8 @@ def test_executors_differ_by_variables_alone(tmp_path: Path) -> None:
 
 def test_every_server_is_told_to_listen_on_loopback_or_not_at_all(tmp_path: Path) -> None:
     shop = chosen(tmp_path / "home")
-    found = configuration.airflow(shop, Ports(8080, 5000))
-    assert found["api"]["host"] == "127.0.0.1"
+    airflow = configuration.airflow(shop, Ports(8080, 5000))
+    assert airflow["api"]["host"] == "127.0.0.1"
     commands = {program.name: list(program.command) for program in configuration.programs(shop, Ports(8080, 5000))}
     # The servers of logs of tasks bind every interface, and cannot be told otherwise.
     for name in ("scheduler", "triggerer"):
@@ -174,9 +174,9 @@ def test_processes_are_ended_however_they_were_started_and_whatever_they_ignore(
     stage = start(folder, POLITE, tmp_path / "c", **{processes.SERVICE: "worker-gpu", processes.TASK: "run"})
     other = start(tmp_path / "elsewhere", POLITE, tmp_path / "d")
     try:
-        found = {process.id: process for process in processes.ours(folder)}
-        assert found.keys() == {stubborn.pid, polite.pid, stage.pid}
-        assert found[stage.pid].task
+        alive = {process.id: process for process in processes.ours(folder)}
+        assert alive.keys() == {stubborn.pid, polite.pid, stage.pid}
+        assert alive[stage.pid].task
         # who obeys is waited for, however busy the machine is; then the one who does not is given up soon
         assert processes.end(lambda: _others(folder, stubborn.pid), patience=60) == []
         killed = processes.end(lambda: processes.ours(folder), patience=0.5)

@@ -47,12 +47,12 @@ def test_a_run_equals_dvc_repro_by_hand_and_comes_back_whole(shop: Path) -> None
     values = {"simulator.events": 500, "models.next_step.budget.epochs": 3}
     before = git(shop, "status", "--porcelain", "--ignored", "--", ".", ":!.dvc/cache")
     run = open_run(shop, "manual__2026-01-05T10:00:00+00:00", values)
-    made = runs.record(run, stages(run, shop).values(), quiet)
+    recorded = runs.record(run, stages(run, shop).values(), quiet)
 
     copy = by_hand(shop, values)
     assert git(shop, "show", f"{run.reference}:dvc.lock") == (copy / "dvc.lock").read_text()
     assert git(shop, "show", f"{run.reference}:params.yaml") == (copy / "params.yaml").read_text()
-    assert git(shop, "rev-parse", f"{made}^").strip() == git(shop, "rev-parse", "HEAD").strip() == run.commit
+    assert git(shop, "rev-parse", f"{recorded}^").strip() == git(shop, "rev-parse", "HEAD").strip() == run.commit
     assert (run.folder / "models/next_step/weights").read_text() == (copy / "models/next_step/weights").read_text()
     assert not run.workspaces.exists()
     assert git(shop, "status", "--porcelain", "--ignored", "--", ".", ":!.dvc/cache") == before
@@ -76,11 +76,11 @@ def test_two_runs_at_once_keep_to_themselves(shop: Path) -> None:
         return run
 
     with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(whole, [1111, 2222]))
-    for run in made:
+        pair = list(pool.map(whole, [1111, 2222]))
+    for run in pair:
         weights = (run.folder / "models/next_step/weights").read_text()
         assert [line for line in weights.splitlines() if line in {"1111", "2222"}] == [run.id.removeprefix("run-")]
-    assert git(shop, "for-each-ref", "--format=%(refname)", "refs/runs").split() == [run.reference for run in made]
+    assert git(shop, "for-each-ref", "--format=%(refname)", "refs/runs").split() == [run.reference for run in pair]
     assert git(shop, "status", "--porcelain") == ""
 
 
