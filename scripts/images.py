@@ -65,8 +65,8 @@ class Failed(Exception):
 
 def images(text: str) -> list[Image]:
     """What is pulled, by the variables and build arguments of a file."""
-    found = (Image(each["name"], each["tag"], each["digest"]) for each in PULLED.finditer(text))
-    return [image for image in found if not image.ours]
+    pulled = (Image(each["name"], each["tag"], each["digest"]) for each in PULLED.finditer(text))
+    return [image for image in pulled if not image.ours]
 
 
 def pinned(text: str, digests: dict[tuple[str, str], str]) -> str:
@@ -108,10 +108,10 @@ def digest_of(image: Image, reference: str) -> str | None:
         raise Failed(f"{registry} answers {error.code} for {name}:{reference}") from error
     except (OSError, ValueError, KeyError) as error:
         raise Failed(f"{registry} cannot be asked for {name}: {error}") from error
-    found = f"sha256:{hashlib.sha256(body).hexdigest()}"
-    if reference.startswith("sha256:") and found != reference:
-        raise Failed(f"{registry} hands out other bytes for {name}@{reference}: {found}")
-    return found
+    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    if reference.startswith("sha256:") and digest != reference:
+        raise Failed(f"{registry} hands out other bytes for {name}@{reference}: {digest}")
+    return digest
 
 
 def _get(url: str, headers: dict[str, str]) -> bytes:
@@ -124,16 +124,16 @@ def _get(url: str, headers: dict[str, str]) -> bytes:
 
 def _token(challenge: str) -> str:
     """Of a registry that lets nobody in without one: it says where anybody gets it."""
-    asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    wanted = {key: asked[key] for key in ("service", "scope") if key in asked}
-    given = json.loads(_get(f"{asked['realm']}?{urllib.parse.urlencode(wanted)}", {}))
+    parts = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    wanted = {key: parts[key] for key in ("service", "scope") if key in parts}
+    given = json.loads(_get(f"{parts['realm']}?{urllib.parse.urlencode(wanted)}", {}))
     return str(given.get("token") or given["access_token"])
 
 
-def check(found: Iterable[Image]) -> bool:
+def check(pulled: Iterable[Image]) -> bool:
     """Say of each image how it stands; whether all are held to bytes that their registry has."""
     fine = True
-    for image in found:
+    for image in pulled:
         if image.digest is None:
             said, ok = "has no digest", False
         elif digest_of(image, image.digest) is None:
@@ -152,12 +152,12 @@ def main(root: Path = ROOT) -> int:
     arguments.add_argument("--check", action="store_true", help="write nothing")
     only_check = arguments.parse_args().check
     texts = {root / name: (root / name).read_text(encoding="utf-8") for name in FILES}
-    found = sorted({image for text in texts.values() for image in images(text)}, key=str)
+    pulled = sorted({image for text in texts.values() for image in images(text)}, key=str)
     try:
         if only_check:
-            return 0 if check(found) else 1
+            return 0 if check(pulled) else 1
         digests: dict[tuple[str, str], str] = {}
-        for image in found:
+        for image in pulled:
             digest = digest_of(image, image.tag)
             if digest is None:
                 raise Failed(f"there is no {image.name}:{image.tag}")

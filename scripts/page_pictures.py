@@ -21,7 +21,7 @@ PHONE: Any = {"width": 390, "height": 844}
 BACK = 3
 
 
-def asked(url: str, path: str, body: Any = None) -> Any:
+def answer_of(url: str, path: str, body: Any = None) -> Any:
     """JSON of the server."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(
@@ -33,15 +33,15 @@ def asked(url: str, path: str, body: Any = None) -> Any:
 
 def visit(url: str) -> str:
     """The latest visit in whose course the probability of a purchase moves most, of those that fit the picture."""
-    model = next(each for each in asked(url, "")["models"] if each["unit"] == "session")
-    latest = asked(url, "subjects?unit=session&limit=200")["subjects"]
+    model = next(each for each in answer_of(url, "")["models"] if each["unit"] == "session")
+    latest = answer_of(url, "subjects?unit=session&limit=200")["subjects"]
     moved = {}
     for one in latest:
         if one["source"] == "log" and one["user"] and 12 <= one["steps"] <= 24:
-            steps = asked(url, f"subjects/session/{one['id']}")["steps"]
+            steps = answer_of(url, f"subjects/session/{one['id']}")["steps"]
             kept = ("item", "action", "price", "category")
             history = [{name: step[name] for name in kept if step[name] is not None} for step in steps]
-            answers = asked(url, "answers", {"model": model["name"], "history": history, "k": 1})
+            answers = answer_of(url, "answers", {"model": model["name"], "history": history, "k": 1})
             values = answers["outputs"]["purchase"]["values"]
             moved[one["id"]] = max(values[3:-1]) - min(values[3:-1])
     return max(moved, key=lambda name: moved[name])
@@ -49,7 +49,7 @@ def visit(url: str) -> str:
 
 def customer(url: str) -> str:
     """The latest customer with a history that fits the picture."""
-    latest = asked(url, "subjects?unit=customer&limit=200")["subjects"]
+    latest = answer_of(url, "subjects?unit=customer&limit=200")["subjects"]
     return str(next(one["id"] for one in latest if one["source"] == "log" and 30 <= one["steps"] <= 60))
 
 

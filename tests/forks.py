@@ -16,6 +16,6 @@ IMPORTED = (
 
 def context() -> ForkServerContext:
     """What starts them: with nothing opened, no threads and no compiler."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(list(IMPORTED))
-    return made
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(list(IMPORTED))
+    return forkserver

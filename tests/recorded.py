@@ -13,9 +13,9 @@ def lock(paths: Paths, model: str) -> None:
     """Seal what lies there and put it into dvc.lock, as the stages and DVC would."""
     for folder in (paths.exported(model), paths.evaluation(model), paths.gate(model)):
         integrity.seal(folder)
-    made = {"export": [paths.exported(model)], "evaluate": [paths.evaluation(model), paths.metrics(model)]}
+    outputs = {"export": [paths.exported(model)], "evaluate": [paths.evaluation(model), paths.metrics(model)]}
     file, stages = paths.root / "dvc.lock", {}
-    for stage, outs in {**made, "gate": [paths.gate(model)]}.items():
+    for stage, outs in {**outputs, "gate": [paths.gate(model)]}.items():
         stages[f"{stage}@{model}"] = {"cmd": "c", "outs": [_locked(paths, each) for each in outs]}
     stages[f"gate@{model}"]["deps"] = [_locked(paths, paths.exported(model)), _locked(paths, paths.evaluation(model))]
     before = yaml.safe_load(file.read_text())["stages"] if file.is_file() else {}

@@ -19,7 +19,7 @@ from clickflow.sequences.store import open_split
 from clickflow.system.paths import Paths
 
 MODEL = "next_step"
-_made: dict[str, Path] = {}
+_folders: dict[str, Path] = {}
 """Workspaces, made once for each choice: an export takes half a second."""
 
 
@@ -28,12 +28,12 @@ def exported(folder: Path, *, version: int = 1, seed: int = 0, **choices: Any) -
     `folder`, and served. Items are called by their index, `"2"` and on.
     """
     key = json.dumps([seed, choices], sort_keys=True)
-    if key not in _made:
-        _made[key] = Path(mkdtemp())
-        atexit.register(shutil.rmtree, _made[key], ignore_errors=True)
-        paths, params = small_models.workspace(_made[key], seed=seed, **choices)
+    if key not in _folders:
+        _folders[key] = Path(mkdtemp())
+        atexit.register(shutil.rmtree, _folders[key], ignore_errors=True)
+        paths, params = small_models.workspace(_folders[key], seed=seed, **choices)
         export.run(replace(params, export=replace(params.export, tolerance=1e-3)), paths, MODEL)
-    shutil.copytree(_made[key], folder, dirs_exist_ok=True)
+    shutil.copytree(_folders[key], folder, dirs_exist_ok=True)
     return Served.of(MODEL, version, Paths(folder).exported(MODEL))
 
 

@@ -29,7 +29,7 @@ from clickflow.training import associations
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, KNOWN, MAX_LENGTH = 40, 36, 8
-Made = tuple[Path, Path]
+Folders = tuple[Path, Path]
 EVERY_FEATURE = ("action", "hour", "weekday", "gap", "since_start", "price", "category")
 
 
@@ -96,7 +96,7 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     """Write a network with random weights as the training stage would, and return it."""
     card = read_card(store)
     torch.manual_seed(seed)
-    made = ensemble.build(
+    built = ensemble.build(
         model,
         Sizes(
             known=card.known,
@@ -109,12 +109,12 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
     )
     # fresh weights are small: larger ones tell apart what should differ
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in built.parameters():
             parameter.mul_(2.0)
     folder.mkdir(parents=True)
-    saved.save(made, folder, {"data_sha256": card.sha256, "seed": seed})
+    saved.save(built, folder, {"data_sha256": card.sha256, "seed": seed})
     integrity.seal(folder)
-    return made.eval()  # type: ignore[return-value]
+    return built.eval()  # type: ignore[return-value]
 
 
 def workspace(folder: Path, *, seed: int = 0, test: int = 60, **choices: Any) -> tuple[Paths, Params]:
@@ -130,18 +130,18 @@ def graph(folder: Path, out: Path) -> None:
     out.write_bytes(networks.to_onnx(saved.load_trained(folder)))
 
 
-_made: dict[str, Path] = {}
+_folders: dict[str, Path] = {}
 """Workspaces, made once for each choice: an export takes half a second."""
 
 
-def exported(folder: Path, **choices: Any) -> Made:
+def exported(folder: Path, **choices: Any) -> Folders:
     """The folders of an artefact, and of the store it was made from."""
     key = json.dumps(choices, sort_keys=True)
-    if key not in _made:
-        _made[key] = Path(mkdtemp())
-        atexit.register(shutil.rmtree, _made[key], ignore_errors=True)
-        made, params = workspace(_made[key], **choices)
-        export.run(params, made, "next_step")
-    shutil.copytree(_made[key], folder, dirs_exist_ok=True)
+    if key not in _folders:
+        _folders[key] = Path(mkdtemp())
+        atexit.register(shutil.rmtree, _folders[key], ignore_errors=True)
+        workplace, params = workspace(_folders[key], **choices)
+        export.run(params, workplace, "next_step")
+    shutil.copytree(_folders[key], folder, dirs_exist_ok=True)
     paths = Paths(folder)
     return paths.exported("next_step"), paths.sequences("session")

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, MODEL, SIZE, WHO, scoring, together
 from pyarrow import parquet
-from small_models import Made, exported
+from small_models import Folders, exported
 
 from clickflow.artefact.artefact import load
 from clickflow.params.file import load as load_params
@@ -25,7 +25,7 @@ from clickflow.system.files import read_json, sha256_folder
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """The folders of an artefact, and of the store it was made from."""
     return exported(tmp_path_factory.mktemp("shop"))
 
@@ -42,12 +42,12 @@ def rows(file: Path) -> dict[str, list[Any]]:
     """All tables, in order, without the times of writing."""
     with closing(sqlite3.connect(file)) as con:
         names = [name for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        found = {}
+        contents = {}
         for name in names:
             columns = [each[1] for each in con.execute(f"PRAGMA table_info({name})") if each[1] != "written_at"]
             quoted = ", ".join(f'"{column}"' for column in columns)
-            found[name] = sorted(con.execute(f"SELECT {quoted} FROM {name}"), key=str)
-    return found
+            contents[name] = sorted(con.execute(f"SELECT {quoted} FROM {name}"), key=str)
+    return contents
 
 
 def partitions(store: Path) -> int:
@@ -55,10 +55,12 @@ def partitions(store: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been(made: Made, tmp_path: Path, database: Path) -> None:
+def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been(
+    folders: Folders, tmp_path: Path, database: Path
+) -> None:
     """At five places, spread over all touches of a file and statements of SQL."""
-    scoring(*made, tmp_path / "whole", sql=True)
-    words = [sys.executable, str(Path(__file__).with_name("killed_scoring.py")), *map(str, made), str(tmp_path), "5"]
+    scoring(*folders, tmp_path / "whole", sql=True)
+    words = [sys.executable, str(Path(__file__).with_name("killed_scoring.py")), *map(str, folders), str(tmp_path), "5"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
@@ -69,23 +71,23 @@ def test_killed_anywhere_the_next_run_ends_as_if_nothing_had_been(made: Made, tm
         assert rows(here / "scores.sqlite") == tables_wanted, here
 
 
-def test_a_table_holds_what_the_files_hold(made: Made, tmp_path: Path, database: Path) -> None:
-    card = scoring(*made, tmp_path / "out", sql=True)
-    assert card["partitions"] == partitions(made[1]) == 7
+def test_a_table_holds_what_the_files_hold(folders: Folders, tmp_path: Path, database: Path) -> None:
+    card = scoring(*folders, tmp_path / "out", sql=True)
+    assert card["partitions"] == partitions(folders[1]) == 7
     assert card["tables"] == {ITEMS: 2000, ACTIONS: 400}
-    found = rows(database)
+    contents = rows(database)
     files = parquet.read_table(tmp_path / "out/items.parquet").to_pylist()
     assert sorted((row["session_id"], row["rank"], row["item_id"], row["probability"]) for row in files) == sorted(
-        (row[2], row[5], row[6], row[7]) for row in found[ITEMS]
+        (row[2], row[5], row[6], row[7]) for row in contents[ITEMS]
     )
-    assert {row[4] for row in found[ITEMS]} == {row["last_event"].strftime("%Y-%m-%d %H:%M:%S.%f") for row in files}
-    assert [row[:3] for row in found[CURRENT]] == [(MODEL, card["batch"], WHO["version"])]
-    assert sorted(row[2] for row in found[LINES]) == list(range(7))
+    assert {row[4] for row in contents[ITEMS]} == {row["last_event"].strftime("%Y-%m-%d %H:%M:%S.%f") for row in files}
+    assert [row[:3] for row in contents[CURRENT]] == [(MODEL, card["batch"], WHO["version"])]
+    assert sorted(row[2] for row in contents[LINES]) == list(range(7))
 
 
-def test_no_byte_of_a_forgotten_person_stays_in_the_file(made: Made, tmp_path: Path, database: Path) -> None:
+def test_no_byte_of_a_forgotten_person_stays_in_the_file(folders: Folders, tmp_path: Path, database: Path) -> None:
     """SQLite keeps the bytes of rows that are deleted until others take their place."""
-    scoring(*made, tmp_path / "out", sql=True)
+    scoring(*folders, tmp_path / "out", sql=True)
     session, other = sorted((row[2] for row in rows(database)[ACTIONS]), key=len)[-2:]  # no other begins so
     assert session.encode() in database.read_bytes()
     who: dict[str, Any] = {"users": (), "sessions": (session,)}
@@ -104,13 +106,13 @@ def test_no_byte_of_a_forgotten_person_stays_in_the_file(made: Made, tmp_path: P
 
 
 def test_a_run_again_changes_nothing_and_says_so(
-    made: Made, tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
+    folders: Folders, tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scoring(*made, tmp_path / "out", sql=True)
+    scoring(*folders, tmp_path / "out", sql=True)
     before, bytes_before = sha256_folder(tmp_path / "out"), database.read_bytes()
     inode = (tmp_path / "out").stat().st_ino
     capsys.readouterr()
-    card = scoring(*made, tmp_path / "out", sql=True)
+    card = scoring(*folders, tmp_path / "out", sql=True)
     said = capsys.readouterr().err
     assert said.count("7 of 7 partitions are there already") == 2
     assert card["rows"] == {"items.parquet": 2000, "actions.parquet": 400}
@@ -135,108 +137,112 @@ def failing(monkeypatch: pytest.MonkeyPatch, target: Any, after: int) -> None:
 
 
 def test_other_predictions_are_begun_anew_and_it_is_said(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
         failing(patch, folder.Folder, 3)
         with pytest.raises(Full):
-            scoring(*made, tmp_path / "out", sql=False)
+            scoring(*folders, tmp_path / "out", sql=False)
     assert not (tmp_path / "out").exists()
     capsys.readouterr()
-    assert scoring(*made, tmp_path / "out", sql=False, top=4)["rows"]["items.parquet"] == 1600
+    assert scoring(*folders, tmp_path / "out", sql=False, top=4)["rows"]["items.parquet"] == 1600
     assert "top 5 → 4; the run that did not end is begun anew" in capsys.readouterr().err
-    assert scoring(*made, tmp_path / "new", sql=False, top=4)["batch"] == read_json(tmp_path / "out/card.json")["batch"]
+    assert (
+        scoring(*folders, tmp_path / "new", sql=False, top=4)["batch"] == read_json(tmp_path / "out/card.json")["batch"]
+    )
     assert sha256_folder(tmp_path / "out") == sha256_folder(tmp_path / "new")
 
 
 @pytest.mark.parametrize("cut", [1, 300, 801])
 def test_a_manifest_that_was_cut_and_a_file_that_was_changed(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cut: int
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cut: int
 ) -> None:
-    scoring(*made, tmp_path / "whole", sql=False)
+    scoring(*folders, tmp_path / "whole", sql=False)
     with monkeypatch.context() as patch:
         failing(patch, folder.Folder, 4)
         with pytest.raises(Full):
-            scoring(*made, tmp_path / "out", sql=False)
+            scoring(*folders, tmp_path / "out", sql=False)
     partial = tmp_path / ".out.partial"
     (partial / "items.parquet/part-00000.parquet").write_bytes(b"PAR1")
     manifest = partial / folder.MANIFEST
     manifest.write_bytes(manifest.read_bytes()[:-cut])
-    scoring(*made, tmp_path / "out", sql=False)
+    scoring(*folders, tmp_path / "out", sql=False)
     assert "1 partitions are not as they were written" in capsys.readouterr().err
     assert sha256_folder(tmp_path / "out") == sha256_folder(tmp_path / "whole")
 
 
-def test_one_run_at_a_time_writes_a_folder(made: Made, tmp_path: Path) -> None:
+def test_one_run_at_a_time_writes_a_folder(folders: Folders, tmp_path: Path) -> None:
     each = Batch({"model": MODEL}, 1, {}, {})
     with folder.Folder(tmp_path / "out", each), pytest.raises(UsageError, match="another run writes predictions"):
-        scoring(*made, tmp_path / "out", sql=False)
-    scoring(*made, tmp_path / "out", sql=False)
+        scoring(*folders, tmp_path / "out", sql=False)
+    scoring(*folders, tmp_path / "out", sql=False)
 
 
-def test_two_runs_at_once_do_not_double(made: Made, tmp_path: Path, database: Path) -> None:
-    scoring(*made, None, sql=True)
+def test_two_runs_at_once_do_not_double(folders: Folders, tmp_path: Path, database: Path) -> None:
+    scoring(*folders, None, sql=True)
     want = rows(database)
     both = tmp_path / "both.sqlite"
-    together(f"sqlite:///{both}", *made)
+    together(f"sqlite:///{both}", *folders)
     assert rows(both) == want
 
 
-def test_the_second_of_two_leaves_the_rows_of_the_first(made: Made, database: Path) -> None:
+def test_the_second_of_two_leaves_the_rows_of_the_first(folders: Folders, database: Path) -> None:
     """Both have begun before either has written."""
     score, engine = Score(), score_database.connect(Score())
-    artefact = load(made[0], threads=1)
+    artefact = load(folders[0], threads=1)
 
     class Late(tables.Tables):
         def __enter__(self) -> Any:
             super().__enter__()
-            scoring(*made, None, sql=True)
+            scoring(*folders, None, sql=True)
             return self
 
-    batch.write(artefact, made[1], [lambda each: Late(engine, score, each)], who=WHO, top=5, since_hours=None)
-    found = rows(database)
-    assert (len(found[ITEMS]), len(found[ACTIONS]), len(found[LINES])) == (2000, 400, 7)
+    batch.write(artefact, folders[1], [lambda each: Late(engine, score, each)], who=WHO, top=5, since_hours=None)
+    contents = rows(database)
+    assert (len(contents[ITEMS]), len(contents[ACTIONS]), len(contents[LINES])) == (2000, 400, 7)
 
 
 def test_rows_that_somebody_removed_are_made_again(
-    made: Made, database: Path, capsys: pytest.CaptureFixture[str]
+    folders: Folders, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scoring(*made, None, sql=True)
+    scoring(*folders, None, sql=True)
     want = rows(database)
     with closing(sqlite3.connect(database)) as con, con:
         con.execute(f"DELETE FROM {ITEMS} WHERE partition = 2 AND rank = 1")
         con.execute(f"DELETE FROM {LINES} WHERE partition = 5")
-    scoring(*made, None, sql=True)
+    scoring(*folders, None, sql=True)
     assert "1 partitions have not the rows that were written" in capsys.readouterr().err
     assert rows(database) == want
 
 
-def test_so_many_batches_stay_and_the_current_one_is_named(made: Made, database: Path) -> None:
-    names = [scoring(*made, None, sql=True, top=top)["batch"] for top in (1, 2, 3, 4)]
-    found = rows(database)
-    assert {row[0] for row in found[ITEMS]} == {row[1] for row in found[LINES]} == set(names[1:])
-    assert [row[1] for row in found[CURRENT]] == [names[3]]
-    assert scoring(*made, None, sql=True, top=2)["batch"] == names[1]
+def test_so_many_batches_stay_and_the_current_one_is_named(folders: Folders, database: Path) -> None:
+    names = [scoring(*folders, None, sql=True, top=top)["batch"] for top in (1, 2, 3, 4)]
+    contents = rows(database)
+    assert {row[0] for row in contents[ITEMS]} == {row[1] for row in contents[LINES]} == set(names[1:])
+    assert [row[1] for row in contents[CURRENT]] == [names[3]]
+    assert scoring(*folders, None, sql=True, top=2)["batch"] == names[1]
     assert [row[1] for row in rows(database)[CURRENT]] == [names[1]], "as after a rollback"
     assert {row[0] for row in rows(database)[ITEMS]} == set(names[1:])
 
 
-def test_a_run_that_did_not_end_is_not_current(made: Made, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = scoring(*made, None, sql=True, top=1)["batch"]
+def test_a_run_that_did_not_end_is_not_current(
+    folders: Folders, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scoring(*folders, None, sql=True, top=1)["batch"]
     with monkeypatch.context() as patch:
         failing(patch, tables.Tables, 3)
         with pytest.raises(Full):
-            scoring(*made, None, sql=True)
-    found = rows(database)
-    assert [row[1] for row in found[CURRENT]] == [first]
-    assert len(found[LINES]) == 7 + 3
+            scoring(*folders, None, sql=True)
+    contents = rows(database)
+    assert [row[1] for row in contents[CURRENT]] == [first]
+    assert len(contents[LINES]) == 7 + 3
 
 
-def test_a_table_with_other_columns_is_left_alone(made: Made, database: Path) -> None:
+def test_a_table_with_other_columns_is_left_alone(folders: Folders, database: Path) -> None:
     with closing(sqlite3.connect(database)) as con, con:
         con.execute(f"CREATE TABLE {ITEMS} (batch TEXT, partition BIGINT, session_id TEXT, user_id TEXT, rank TEXT)")
     with pytest.raises(UsageError) as error:
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
     said = str(error.value)
     assert "lacks last_event, item_id, probability; rank is TEXT, not SMALLINT" in said
     assert f"ALTER TABLE {ITEMS} ADD COLUMN probability REAL" in said
@@ -244,16 +250,16 @@ def test_a_table_with_other_columns_is_left_alone(made: Made, database: Path) ->
 
 
 def test_a_database_that_refuses_and_one_that_is_away(
-    made: Made, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scoring(*made, None, sql=True, top=1)
+    scoring(*folders, None, sql=True, top=1)
     monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"sqlite:///file:{database}?mode=ro&uri=true")
     with pytest.raises(UsageError, match="does not let the predictions be written") as refused:
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
     assert "0 of 7 partitions are in the tables" in str(refused.value)
     monkeypatch.setenv("CLICKFLOW_SCORE_URL", f"sqlite:///{tmp_path}/nowhere/x.sqlite")
     with pytest.raises(ClickflowError, match="is away: the predictions could not be prepared") as away:
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
     assert away.value.exit_code == 1, "trying again may help"
 
 
@@ -265,13 +271,13 @@ def test_no_such_url_is_an_error_without_it(monkeypatch: pytest.MonkeyPatch, url
     assert "s3cret" not in str(error.value)
 
 
-def test_values_of_rows_are_in_no_error(made: Made, database: Path) -> None:
-    scoring(*made, None, sql=True, top=1)
+def test_values_of_rows_are_in_no_error(folders: Folders, database: Path) -> None:
+    scoring(*folders, None, sql=True, top=1)
     with closing(sqlite3.connect(database)) as con, con:
         con.execute(f"CREATE TRIGGER no BEFORE INSERT ON {ACTIONS} BEGIN SELECT RAISE(ABORT, 'refused by a rule'); END")
     with pytest.raises(UsageError, match="does not take the predictions") as error:
-        scoring(*made, None, sql=True)
-    sessions = parquet.read_table(made[1] / "train/sequences.parquet")["session_id"].to_pylist()
+        scoring(*folders, None, sql=True)
+    sessions = parquet.read_table(folders[1] / "train/sequences.parquet")["session_id"].to_pylist()
     assert not any(name in str(error.value).split() for name in sessions)
 
 
@@ -295,12 +301,12 @@ def test_a_run_names_no_other_tables(root: Path) -> None:
             permitted.check(text, {name: "X" if name != "score" else {"sql_url_env": "X"}})
 
 
-def test_who_is_forgotten_is_in_no_table(made: Made, root: Path) -> None:
+def test_who_is_forgotten_is_in_no_table(folders: Folders, root: Path) -> None:
     from clickflow.privacy import scored
     from clickflow.privacy.people import People, Person
 
     for top in (1, 2):
-        scoring(*made, None, sql=True, top=top)
+        scoring(*folders, None, sql=True, top=top)
     params = load_params(root / "params.yaml")
     person = People((Person("name", "nobody", sessions=frozenset({"train-0", "test-1"})),), b"key")
     for dry in (True, False):
@@ -310,11 +316,11 @@ def test_who_is_forgotten_is_in_no_table(made: Made, root: Path) -> None:
     assert scored.remove(params, person, dry=False) == ([], [])
 
 
-def test_the_manifest_says_what_is_done(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_says_what_is_done(folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         failing(patch, folder.Folder, 2)
         with pytest.raises(Full):
-            scoring(*made, tmp_path / "out", sql=False)
+            scoring(*folders, tmp_path / "out", sql=False)
     first, *lines = map(json.loads, (tmp_path / ".out.partial/manifest.jsonl").read_text().splitlines())
     assert first["key"]["version"] == 1 and len(first["key"]["data_sha256"]) == 64
     assert [line["partition"] for line in lines] == [0, 1]

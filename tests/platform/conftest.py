@@ -28,16 +28,16 @@ def start_platform(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     `params` are committed in the clone on top of `SMALL`; the other words are environment variables. With `up=False`
     the clone is there, and nothing runs yet. Every one that was made is ended with the module.
     """
-    made: list[Platform] = []
+    platforms: list[Platform] = []
 
     def start(*, params: Mapping[str, Any] | None = None, up: bool = True, **env: str) -> Platform:
-        made.append(platform_client.clone(root, tmp_path_factory.mktemp("platform"), params, **env))
+        platforms.append(platform_client.clone(root, tmp_path_factory.mktemp("platform"), params, **env))
         if up:
-            made[-1].up()
-        return made[-1]
+            platforms[-1].up()
+        return platforms[-1]
 
     yield start
-    for one in made:
+    for one in platforms:
         one.down()
 
 

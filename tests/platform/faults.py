@@ -43,10 +43,10 @@ def another(platform: Platform, rate: float, **more: Any) -> str:
 
 def clear(platform: Platform, run: str, task: str = "") -> None:
     """What a person does when the cause is mended: clear the failed tasks, or one, and those after it."""
-    asked = {"dry_run": False, "dag_run_id": run, "reset_dag_runs": True}
+    body = {"dry_run": False, "dag_run_id": run, "reset_dag_runs": True}
     which = {"task_ids": [task], "only_failed": False, "include_downstream": True} if task else {"only_failed": True}
     path = "/dags/retrain/clearTaskInstances"
-    platform.until(lambda: platform.request("POST", path, asked | which)[0] == 200, PATIENCE, pause=2)
+    platform.until(lambda: platform.request("POST", path, body | which)[0] == 200, PATIENCE, pause=2)
     platform.until(lambda: platform.run("retrain", run)["state"] not in ("success", "failed"), PATIENCE)
 
 
@@ -85,23 +85,23 @@ def alive(process: int) -> bool:
 
 def doing(platform: Platform, what: str) -> list[int]:
     """The platform's processes that do a verb: the interpreter that runs it, not the shell or leash above it."""
-    found = []
+    ids = []
     for process in platform.processes():
         program, _, verb = command(process).partition(" ")
         folder, _, verb = verb.partition("/clickflow ")
         if "python" in program and " " not in folder and f"clickflow {verb}".startswith(what) and alive(process):
-            found.append(process)
-    return found
+            ids.append(process)
+    return ids
 
 
 def wait_for(platform: Platform, what: str, *, besides: int = 0, run: str = "") -> int:
     """The process that does a verb, as soon as there is one; never two at once."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        found = doing(platform, what)
-        assert len(found) < 2, f"{what} runs twice: {[(process, command(process)) for process in found]}"
-        if found and found != [besides]:
-            return found[0]
+        ids = doing(platform, what)
+        assert len(ids) < 2, f"{what} runs twice: {[(process, command(process)) for process in ids]}"
+        if ids and ids != [besides]:
+            return ids[0]
         time.sleep(0.1)
     raise AssertionError(f"no process does `{what}`" + (f": {platform.states('retrain', run)}" if run else ""))
 
@@ -140,12 +140,12 @@ def gone(process: int, within: float = 30) -> None:
 
 def strays(platform: Platform) -> list[str]:
     """What tasks have started and what still runs; the platform must be at rest."""
-    found = []
+    commands = []
     for process in platform.processes():
         with contextlib.suppress(OSError):
             if b"\0CLICKFLOW_RUN_ID=" in Path(f"/proc/{process}/environ").read_bytes() and alive(process):
-                found.append(command(process))
-    return found
+                commands.append(command(process))
+    return commands
 
 
 def healthy(platform: Platform, service: str, besides: int) -> None:
@@ -183,14 +183,14 @@ def ledger(platform: Platform) -> list[dict[str, Any]]:
 
 def aliases(platform: Platform) -> dict[str, int]:
     """Who is champion and who was, asked of MLflow."""
-    found = {}
+    versions = {}
     for alias in ("champion", "previous"):
         query = urllib.parse.urlencode({"name": "next_step", "alias": alias})
         with contextlib.suppress(urllib.error.HTTPError):
             url = f"{platform.mlflow}/api/2.0/mlflow/registered-models/alias?{query}"
             with _OPENER.open(platform.mlflow_request(url), timeout=60) as answer:
-                found[alias] = int(json.load(answer)["model_version"]["version"])
-    return found
+                versions[alias] = int(json.load(answer)["model_version"]["version"])
+    return versions
 
 
 def promotions(platform: Platform) -> int:

@@ -56,9 +56,9 @@ class Reader:
 
     def faults(self) -> list[str]:
         """What axe finds on what is shown; the driver runs it, for the page's policy lets no script in."""
-        found = find_spec("axe_playwright_python")
-        assert found is not None and found.submodule_search_locations
-        axe = Path(found.submodule_search_locations[0]) / "axe.min.js"
+        package = find_spec("axe_playwright_python")
+        assert package is not None and package.submodule_search_locations
+        axe = Path(package.submodule_search_locations[0]) / "axe.min.js"
         self.page.evaluate(axe.read_text(encoding="utf-8"))
         violations: list[str] = self.page.evaluate(AXE)
         return violations

@@ -65,8 +65,8 @@ class Server:
 @contextmanager
 def running() -> Iterator[Server]:
     """A server of its own; the test is skipped where there is no PostgreSQL."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
         pytest.skip("no PostgreSQL server here: apt-get install postgresql")
     folder = Path(mkdtemp(prefix="clickflow-postgres-", dir="/tmp"))
     # the server refuses to be run by root
@@ -76,7 +76,7 @@ def running() -> Iterator[Server]:
             pytest.skip("PostgreSQL does not run as root, and there is no other user")
         shutil.chown(folder, user)
     try:
-        server = Server(found[-1].parent, folder, user)
+        server = Server(programs[-1].parent, folder, user)
         server.start()
         try:
             yield server

@@ -34,12 +34,12 @@ class Stack:
 def below() -> Iterator[tuple[Server, Server, Server, dict[str, str]]]:
     """The servers, and the variables that lead to them; ended after the platform."""
     with ExitStack() as ended:
-        found = [servers.redis(), servers.postgresql()]
+        pair = [servers.redis(), servers.postgresql()]
         bucket, variables = servers.bucket()
-        for server in (*found, bucket):
+        for server in (*pair, bucket):
             ended.callback(server.stop)
             server.start()
-        redis, postgresql = found
+        redis, postgresql = pair
         yield redis, postgresql, bucket, variables
 
 
@@ -49,15 +49,15 @@ def stack(
 ) -> Iterator[Stack]:
     """A platform of Celery workers."""
     redis, postgresql, bucket, variables = below
-    made = start_platform(
+    platform = start_platform(
         params=faults.LONG,
         CLICKFLOW_EXECUTOR="celery",
         CLICKFLOW_BROKER_URL=f"redis://127.0.0.1:{redis.port}/0",
         CLICKFLOW_DATABASE_URL=servers.database(postgresql),
         **variables,
     )
-    yield Stack(made, redis, postgresql, bucket)
-    made.down()  # while its database is there
+    yield Stack(platform, redis, postgresql, bucket)
+    platform.down()  # while its database is there
 
 
 def test_the_worker_redis_postgresql_and_the_bucket_are_killed_in_one_run(stack: Stack, recovery: Recovery) -> None:

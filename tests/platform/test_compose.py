@@ -71,8 +71,8 @@ opens its database needs the Fernet key.
 @pytest.fixture(scope="module")
 def services(root: Path) -> dict[str, Any]:
     """The services with anchors merged; variables stand as they are written."""
-    found: dict[str, Any] = yaml.safe_load((root / "docker/compose.yaml").read_text(encoding="utf-8"))["services"]
-    return found
+    content: dict[str, Any] = yaml.safe_load((root / "docker/compose.yaml").read_text(encoding="utf-8"))["services"]
+    return content
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +191,9 @@ def test_prometheus_of_the_profile_gets_a_configuration_that_it_takes(
     script = re.sub(r"exec /bin/prometheus --config.file=(\S+).*", r"exec promtool check config \1", script)
     key = "k" * 43
     subprocess.run(["sh", "-euc", script], env={"PATH": os.environ["PATH"], "CLICKFLOW_SERVING_KEY": key}, check=True)
-    made = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["scrape_configs"]
-    assert made[0]["static_configs"] == [{"targets": ["serving:8600"]}]
-    assert (tmp_path / made[0]["authorization"]["credentials_file"]).read_text() == key
+    jobs = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["scrape_configs"]
+    assert jobs[0]["static_configs"] == [{"targets": ["serving:8600"]}]
+    assert (tmp_path / jobs[0]["authorization"]["credentials_file"]).read_text() == key
 
 
 def test_who_trains_cannot_write_the_repository(services: dict[str, Any]) -> None:

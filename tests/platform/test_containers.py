@@ -89,8 +89,8 @@ class Stack(Platform):
         return dict(tuple(line.split()) for line in lines)  # type: ignore[misc]
 
     def inspect(self, service: str) -> dict[str, Any]:
-        (found,) = json.loads(run(self.engine, "inspect", self.containers()[service]))
-        return dict(found)
+        (container,) = json.loads(run(self.engine, "inspect", self.containers()[service]))
+        return dict(container)
 
     def inside(self, service: str, *words: str) -> str:
         """What a program prints in the container of a service."""
@@ -200,8 +200,8 @@ def leftovers(project: str) -> list[list[str]]:
 def answer(url: str, login: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     said = base64.b64encode(login.encode()).decode()
-    with opener.open(urllib.request.Request(url, headers={"Authorization": f"Basic {said}"}), timeout=30) as found:
-        return json.loads(found.read())
+    with opener.open(urllib.request.Request(url, headers={"Authorization": f"Basic {said}"}), timeout=30) as response:
+        return json.loads(response.read())
 
 
 @pytest.mark.timeout(3600)  # the images are built in it
@@ -211,8 +211,8 @@ def test_a_run_ends_in_a_champion_although_its_trainer_is_killed(stack: Stack) -
     started = stack.trigger("retrain", {"note": "in containers"})
 
     def trained_a_while() -> bool:
-        found = stack.inside("trainer", "find", "/srv/clickflow/home/checkpoints", "-name", "*.json")
-        return bool(found.strip())
+        checkpoints = stack.inside("trainer", "find", "/srv/clickflow/home/checkpoints", "-name", "*.json")
+        return bool(checkpoints.strip())
 
     stack.wait_for_task("retrain", started, "train.next_step", "running", timeout=900)
     stack.until(trained_a_while, 300, lambda: stack.states("retrain", started), pause=0.2)
@@ -234,8 +234,8 @@ def test_a_run_ends_in_a_champion_although_its_trainer_is_killed(stack: Stack) -
     assert re.search(r"checkpoint|continu|resum", log), log[-2000:]
 
     alias = "/api/2.0/mlflow/registered-models/alias?name=next_step&alias=champion"
-    found = answer(stack.mlflow + alias, f"reader:{stack.settings['MLFLOW_READER_PASSWORD']}")
-    assert found["model_version"]["version"] == "1"
+    alias_answer = answer(stack.mlflow + alias, f"reader:{stack.settings['MLFLOW_READER_PASSWORD']}")
+    assert alias_answer["model_version"]["version"] == "1"
     ledger = stack.inside("worker", "cat", "/srv/clickflow/home/ledger.jsonl").splitlines()
     assert [json.loads(line)["action"] for line in ledger] == ["promote"]
 
@@ -276,15 +276,15 @@ def test_a_commit_of_the_checkout_is_live(stack: Stack) -> None:
 
 def test_no_process_is_root_or_may_become_it_and_ports_are_on_loopback(stack: Stack) -> None:
     for service in sorted(SERVICES):
-        found = stack.inspect(service)
-        status = Path(f"/proc/{found['State']['Pid']}/status").read_text()
+        container = stack.inspect(service)
+        status = Path(f"/proc/{container['State']['Pid']}/status").read_text()
         says = dict(re.findall(r"^(\w+):\s+(.*)$", status, re.MULTILINE))
         assert "0" not in says["Uid"].split(), (service, says["Uid"])
         assert {int(says[kind], 16) for kind in ("CapEff", "CapPrm", "CapBnd")} == {0}, service
         assert says["NoNewPrivs"] == "1", service
-        assert found["HostConfig"]["ReadonlyRootfs"], service
-        assert found["HostConfig"]["Memory"], service
-        ports = found["HostConfig"]["PortBindings"] or {}
+        assert container["HostConfig"]["ReadonlyRootfs"], service
+        assert container["HostConfig"]["Memory"], service
+        ports = container["HostConfig"]["PortBindings"] or {}
         assert {one["HostIp"] for bindings in ports.values() for one in bindings or ()} <= {"127.0.0.1"}, service
 
 
@@ -311,12 +311,12 @@ def test_images_hold_no_secret_and_airflows_no_torch(stack: Stack) -> None:
     assert len(secrets) == 17 and all(secrets)
     for name in OURS:
         image = stack.settings[f"CLICKFLOW_{name.upper()}_IMAGE"]
-        (found,) = json.loads(run(stack.engine, "image", "inspect", image))
-        told = json.dumps(found) + run(stack.engine, "history", "--no-trunc", image)
-        assert not [secret for secret in secrets if secret in told]
-        assert not re.search(r"(?i)(password|secret|token)[a-z_]*=|index-url|://[^/\s]*@", told), name
-        assert found["Config"]["User"] == "clickflow"
-        print(f"{name}: {found['Size'] / 1e6:.0f} MB")
+        (description,) = json.loads(run(stack.engine, "image", "inspect", image))
+        text = json.dumps(description) + run(stack.engine, "history", "--no-trunc", image)
+        assert not [secret for secret in secrets if secret in text]
+        assert not re.search(r"(?i)(password|secret|token)[a-z_]*=|index-url|://[^/\s]*@", text), name
+        assert description["Config"]["User"] == "clickflow"
+        print(f"{name}: {description['Size'] / 1e6:.0f} MB")
     for service, there in (("api-server", "False"), ("worker", "True")):
-        found = "import importlib.util as u; print(u.find_spec('torch') is not None)"
-        assert stack.inside(service, "python", "-c", found).strip() == there
+        code = "import importlib.util as u; print(u.find_spec('torch') is not None)"
+        assert stack.inside(service, "python", "-c", code).strip() == there

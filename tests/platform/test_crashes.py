@@ -35,13 +35,13 @@ def mounted() -> Iterator[list[Path]]:
 @pytest.fixture(scope="module")
 def shop(mounted: list[Path], start_platform: Callable[..., Platform]) -> Platform:
     """A platform with an Edge worker; its home has little room where this process may mount disks."""
-    made = start_platform(params=faults.LONG, up=False)
-    made.home.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={HOME_MB}m", "none", str(made.home)]
+    platform = start_platform(params=faults.LONG, up=False)
+    platform.home.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={HOME_MB}m", "none", str(platform.home)]
     if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
-        mounted.append(made.home)
-    made.up()
-    return made
+        mounted.append(platform.home)
+    platform.up()
+    return platform
 
 
 def test_a_training_and_the_servers_are_killed(shop: Platform, recovery: Recovery) -> None:

@@ -33,8 +33,8 @@ def test_make_demo_is_all_that_a_bare_clone_needs(
 
     status = json.loads(run(".venv/bin/clickflow", "status", "--json").stdout)
     assert status["models"]
-    for model, found in status["models"].items():
-        assert found["champion"]["version"] == 1
+    for model, state in status["models"].items():
+        assert state["champion"]["version"] == 1
         (report,) = clone.glob(f".clickflow/runs/*/reports/{model}/evaluation/report.html")
         assert "<html" in report.read_text(encoding="utf-8")
 

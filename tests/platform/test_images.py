@@ -40,12 +40,12 @@ class Tokens(BaseHTTPRequestHandler):
     key = rsa.generate_private_key(65537, 2048)
 
     def do_GET(self) -> None:
-        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
-        kind, name, actions = asked["scope"].split(":")
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        kind, name, actions = query["scope"].split(":")
         now = int(time.time())
         claims = {
             "iss": "tests",
-            "aud": asked["service"],
+            "aud": query["service"],
             "sub": "",
             "iat": now,
             "nbf": now - 5,

@@ -37,9 +37,9 @@ def accepted(platform: Platform, token: str) -> int:
 
 def claims(platform: Platform) -> dict[str, Any]:
     """Those of a true admin's token, fresh."""
-    found: dict[str, Any] = jwt.decode(platform.token(), options={"verify_signature": False})
+    own: dict[str, Any] = jwt.decode(platform.token(), options={"verify_signature": False})
     now = int(time.time())
-    return {**found, "iat": now, "nbf": now, "exp": now + 600, "jti": "forged"}
+    return {**own, "iat": now, "nbf": now, "exp": now + 600, "jti": "forged"}
 
 
 @pytest.mark.filterwarnings("ignore:The HMAC key")

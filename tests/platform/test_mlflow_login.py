@@ -45,8 +45,8 @@ class Server:
             return error.code, None
 
     def experiment(self, name: str) -> str:
-        found = self.ask("admin", "GET", f"experiments/get-by-name?experiment_name={name}")[1]
-        return str(found["experiment"]["experiment_id"])
+        answer = self.ask("admin", "GET", f"experiments/get-by-name?experiment_name={name}")[1]
+        return str(answer["experiment"]["experiment_id"])
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     words += ["--workers", "1", "--backend-store-uri", store, "--default-artifact-root", str(folder / "files")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log, start_new_session=True)
-    found = Server(f"http://127.0.0.1:{port}")
+    mlflow = Server(f"http://127.0.0.1:{port}")
     try:
-        answering(f"{found.url}/health", process, folder / "log")
+        answering(f"{mlflow.url}/health", process, folder / "log")
         model = {"name": "next_step"}
-        assert found.ask("promoter", "POST", "registered-models/create", model)[0] == 200
+        assert mlflow.ask("promoter", "POST", "registered-models/create", model)[0] == 200
         for name in ("training", "registry"):
-            body = {"experiment_id": found.experiment(name)}
-            found.ids[name] = found.ask("promoter", "POST", "runs/create", body)[1]["run"]["info"]["run_id"]
-        version = {**model, "source": f"runs:/{found.ids['registry']}/exported", "run_id": found.ids["registry"]}
-        assert found.ask("promoter", "POST", "model-versions/create", version)[0] == 200
-        yield found
+            body = {"experiment_id": mlflow.experiment(name)}
+            mlflow.ids[name] = mlflow.ask("promoter", "POST", "runs/create", body)[1]["run"]["info"]["run_id"]
+        version = {**model, "source": f"runs:/{mlflow.ids['registry']}/exported", "run_id": mlflow.ids["registry"]}
+        assert mlflow.ask("promoter", "POST", "model-versions/create", version)[0] == 200
+        yield mlflow
     finally:
         process.terminate()
         process.wait(30)
@@ -85,7 +85,7 @@ MAY = {None: set(), "reader:wrong": set(), "reader": {LOOK}, "writer": {LOOK, LO
 def test_what_a_role_may(server: Server, user: str | None) -> None:
     model = {"name": "next_step"}
     training, registry = server.experiment("training"), server.experiment("registry")
-    asked = [
+    requests = [
         (LOOK, "GET", "registered-models/get?name=next_step", None),
         (LOOK, "GET", "model-versions/get?name=next_step&version=1", None),
         (LOOK, "POST", "runs/search", {"experiment_ids": [training]}),
@@ -99,7 +99,7 @@ def test_what_a_role_may(server: Server, user: str | None) -> None:
         (MOVE, "POST", "runs/create", {"experiment_id": registry}),
         (MOVE, "POST", "runs/set-tag", {"run_id": server.ids["registry"], "key": "a", "value": "b"}),
     ]
-    for kind, method, path, body in asked:
+    for kind, method, path, body in requests:
         status, _ = server.ask(user, method, path, body)
         wanted = {200} if kind in MAY[user] else {403} if MAY[user] else {401}
         assert status in wanted, (user, path, status)

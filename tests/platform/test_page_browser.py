@@ -58,12 +58,12 @@ def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     heads = ("next_item", "next_action", "purchase")
     for number in (2, 1):  # the last one stands in the workspace, too
         place = folder if number == 1 else tmp_path_factory.mktemp("second")
-        made = online_shop.exported(place, seed=number, heads=heads).artefact.folder
-        shutil.copytree(made, folder / ".clickflow/models" / MODEL / str(number))
+        artefact = online_shop.exported(place, seed=number, heads=heads).artefact.folder
+        shutil.copytree(artefact, folder / ".clickflow/models" / MODEL / str(number))
     crown(folder, 1)
     crown(folder, 2)
-    found = {"verdict": "passed", "severity": "hold", "text": "it is above", "evidence": {}}
-    rules = [{**found, "rule": "floor: mrr@20"}, {**found, "rule": "fails", "verdict": "failed"}]
+    rule = {"verdict": "passed", "severity": "hold", "text": "it is above", "evidence": {}}
+    rules = [{**rule, "rule": "floor: mrr@20"}, {**rule, "rule": "fails", "verdict": "failed"}]
     decision = {"decision": "hold", "summary": "one rule failed", "champion_version": 2, "rules": rules}
     write_json(paths.gate(MODEL) / "decision.json", decision)
     cell = {"value": 0.21, "low": 0.2, "high": 0.22}
@@ -96,13 +96,13 @@ def left_by_profiles_and_demand(reports: Path) -> None:
     card = {"level": "item", "step": "day", "horizon": 2, "from": "2026-01-03", "count": 2, "past": None}
     write_json(reports / "demand/card.json", card)
     stock = {"expected": 9.0, "reorder_point": 4, "order_quantity": 12, "rises": 0.9, "trend": "rises"}
-    made: dict[str, list[dict[str, Any]]] = {"stock": [], "sold": [], "forecasts": []}
+    tables: dict[str, list[dict[str, Any]]] = {"stock": [], "sold": [], "forecasts": []}
     for name in ("a1", EVIL):
-        made["stock"].append({"item": name, "category": None, **stock})
-        made["sold"] += [{"item": name, "period": f"2026-01-0{day}", "units": 5.0} for day in (1, 2)]
+        tables["stock"].append({"item": name, "category": None, **stock})
+        tables["sold"] += [{"item": name, "period": f"2026-01-0{day}", "units": 5.0} for day in (1, 2)]
         ahead = {"expected": 4.5, "low_10": 2.0, "middle": 4.0, "high_90": 8.0}
-        made["forecasts"] += [{"item": name, "period": f"2026-01-0{day}", **ahead} for day in (3, 4)]
-    for file, rows in made.items():
+        tables["forecasts"] += [{"item": name, "period": f"2026-01-0{day}", **ahead} for day in (3, 4)]
+    for file, rows in tables.items():
         parquet.write_table(pa.Table.from_pylist(rows), reports / f"demand/{file}.parquet")
 
 
@@ -219,14 +219,14 @@ def test_what_is_below_the_reasons_stays_where_it_is_while_others_are_awaited(re
     page = reader.see(f"session/{VISIT}")
     expect(page.locator("#whyhead")).to_be_visible()
     reader.settled()
-    asked: list[sync_api.Route] = []
-    page.route("**/v1/console/explain", lambda route: asked.append(route))
+    routes: list[sync_api.Route] = []
+    page.route("**/v1/console/explain", lambda route: routes.append(route))
     place = "document.querySelector('#answerhead').getBoundingClientRect().top + scrollY"
     at = page.evaluate(place)
     page.locator(".step .select").nth(1).click()
     expect(page.locator(".why .loading")).to_have_count(1)
     assert page.evaluate(place) == pytest.approx(at, abs=0.1)
-    asked[0].continue_()
+    routes[0].continue_()
     reader.settled()
 
 

@@ -25,7 +25,7 @@ TASKS = f"/dags/retrain/dagRuns/{RUN}/taskInstances"
 # what is asked of Airflow: method, path, body; and the status that each role gets
 ADMIN, OP, USER, ALL = 1, 2, 3, 4
 """How many of the roles, the highest first, are let through."""
-ASKED: dict[str, tuple[str, str, Any, int]] = {
+REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "read connections": ("GET", "/connections", None, OP),
     "make a connection": ("POST", "/connections", {"connection_id": "{me}", "conn_type": "http", "host": "h"}, OP),
     "read variables": ("GET", "/variables", None, OP),
@@ -65,14 +65,14 @@ FEW = ["no approval", "no floors", "the passwords"]
 def shop(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform with a user a role, whose candidates wait for a person."""
     users = ",".join(f"{name}:{role}" for name, role in ROLES.items())
-    made = platform_client.clone(
+    platform = platform_client.clone(
         root, tmp_path_factory.mktemp("roles"), {"promotion.approve": [MODEL]}, CLICKFLOW_USERS=users
     )
     try:
-        made.up()
-        yield made
+        platform.up()
+        yield platform
     finally:
-        made.down()
+        platform.down()
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +93,17 @@ def filled(value: Any, **names: str) -> Any:
 
 def test_each_role_gets_what_it_may_over_http_and_no_more(shop: Platform, waiting: str) -> None:
     got: dict[str, dict[str, int]] = {}
-    for what, (method, path, body, _) in ASKED.items():
+    for what, (method, path, body, _) in REQUESTS.items():
         for user in ROLES:
             where, with_what = filled([path, body], me=f"{user}-made")
-            got.setdefault(what, {})[user] = asked(shop, method, where, with_what, user)[0]
-    for what, (_, _, _, let) in ASKED.items():
+            got.setdefault(what, {})[user] = answer_to(shop, method, where, with_what, user)[0]
+    for what, (_, _, _, let) in REQUESTS.items():
         for place, user in enumerate(ROLES):
             status = got[what][user]
             assert (200 <= status < 300) if place < let else (400 <= status < 500), (what, user, got[what])
 
 
-def asked(shop: Platform, method: str, path: str, body: Any, user: str) -> tuple[int, Any]:
+def answer_to(shop: Platform, method: str, path: str, body: Any, user: str) -> tuple[int, Any]:
     """Status and answer; where the busy machine's database was locked, once more."""
     for _ in range(5):
         status, said = shop.request(method, path, body, user=user)
@@ -124,7 +124,7 @@ def test_no_role_sets_the_rules_or_reads_a_secret_by_a_run(shop: Platform, waiti
     for user, whats in {"ulf": [*CONF], "olga": FEW, "admin": FEW}.items():
         for what in whats:
             body = {"logical_date": None, "conf": filled(CONF[what][0], home=str(shop.home))}
-            status, said = asked(shop, "POST", "/dags/retrain/dagRuns", body, user)
+            status, said = answer_to(shop, "POST", "/dags/retrain/dagRuns", body, user)
             assert status == 200, (user, what, said)
             begun[user, what] = str(said["dag_run_id"])
     for (user, what), run in begun.items():
@@ -160,7 +160,7 @@ def test_a_task_that_is_set_to_success_is_no_answer(shop: Platform, waiting: str
     assert shop.request("PATCH", f"{path}/-1/hitlDetails", answer, user="vera")[0] == 403
     forged = {"answer": "approve", "by": "admin", "at": "2026-01-05T10:00:00+00:00", "reason": "fine"}
     shop.request("POST", f"{path}/xcomEntries", {"key": "return_value", "value": forged}, user="ulf")
-    assert asked(shop, "PATCH", path, {"new_state": "success"}, "ulf")[0] == 200
+    assert answer_to(shop, "PATCH", path, {"new_state": "success"}, "ulf")[0] == 200
     shop.wait("retrain", waiting, timeout=600)
     state = shop.states("retrain", waiting)["promote"]
     said = shop.log("retrain", waiting, "promote") if state in ("success", "failed") else ""
@@ -180,7 +180,7 @@ def test_a_gate_that_is_set_to_success_promotes_nothing(shop: Platform) -> None:
     run = shop.trigger("retrain", {"note": "skipped over"})
     gate = f"gate.{MODEL}"
     path = f"/dags/retrain/dagRuns/{quote(run)}/taskInstances/{gate}"
-    assert asked(shop, "PATCH", path, {"new_state": "success"}, "ulf")[0] == 200
+    assert answer_to(shop, "PATCH", path, {"new_state": "success"}, "ulf")[0] == 200
     shop.wait("retrain", run, timeout=1200)
     states = shop.states("retrain", run)
     assert states["promote"] != "success", states

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
 import postgres_server
 from killed_scoring import ACTIONS, CURRENT, ITEMS, LINES, SIZE, scoring, statements
-from small_models import Made, exported
+from small_models import Folders, exported
 
 from clickflow.params.score import Score
 from clickflow.serving import batch, score_database, tables
@@ -34,7 +34,7 @@ def server() -> Iterator[postgres_server.Server]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """The folders of an artefact, and of the store it was made from."""
     return exported(tmp_path_factory.mktemp("shop"))
 
@@ -48,58 +48,58 @@ def empty(server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch) -> No
 
 def rows(server: postgres_server.Server) -> dict[str, list[Any]]:
     """All tables, in order, without the times of writing."""
-    found = {}
+    contents = {}
     with psycopg.connect(server.url) as con:
         for name in (ITEMS, ACTIONS, LINES, CURRENT):
             columns = con.execute(f"SELECT * FROM {name} LIMIT 0").description or []
             kept = ", ".join(f'"{column.name}"' for column in columns if column.name != "written_at")
-            found[name] = sorted(con.execute(f"SELECT {kept} FROM {name}"), key=str)
-    return found
+            contents[name] = sorted(con.execute(f"SELECT {kept} FROM {name}"), key=str)
+    return contents
 
 
 def test_the_tables_hold_what_the_files_hold_and_a_run_again_nothing_else(
-    made: Made, server: postgres_server.Server, tmp_path: Path
+    folders: Folders, server: postgres_server.Server, tmp_path: Path
 ) -> None:
-    scoring(*made, tmp_path / "out", sql=True)
-    found = rows(server)
+    scoring(*folders, tmp_path / "out", sql=True)
+    first = rows(server)
     files = parquet.read_table(tmp_path / "out/items.parquet").to_pylist()
     assert sorted(
         ((r["session_id"], r["user_id"], r["last_event"], r["rank"], r["item_id"], r["probability"]) for r in files),
         key=str,
-    ) == sorted(((*row[2:7], pytest.approx(row[7], rel=1e-6)) for row in found[ITEMS]), key=str)
-    assert (len(found[ITEMS]), len(found[ACTIONS]), len(found[LINES]), len(found[CURRENT])) == (2000, 400, 7, 1)
+    ) == sorted(((*row[2:7], pytest.approx(row[7], rel=1e-6)) for row in first[ITEMS]), key=str)
+    assert (len(first[ITEMS]), len(first[ACTIONS]), len(first[LINES]), len(first[CURRENT])) == (2000, 400, 7, 1)
     with psycopg.connect(server.url) as con:
         before = con.execute(f"SELECT written_at, xmin::text FROM {LINES} ORDER BY partition").fetchall()
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
         assert con.execute(f"SELECT written_at, xmin::text FROM {LINES} ORDER BY partition").fetchall() == before
-    assert rows(server) == found
+    assert rows(server) == first
     gone = tables.without(score_database.connect(Score()), Score(), {"nobody"}, {"train-0"}, dry=False)
     assert gone == {ITEMS: 5, ACTIONS: 1}
 
 
-def test_two_at_once_and_one_killed_do_not_double(made: Made, server: postgres_server.Server) -> None:
-    scoring(*made, None, sql=True)
+def test_two_at_once_and_one_killed_do_not_double(folders: Folders, server: postgres_server.Server) -> None:
+    scoring(*folders, None, sql=True)
     want = rows(server)
     server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     words = [sys.executable, "-c", "import sys, pathlib, killed_scoring as k; a = pathlib.Path\n"
              "k.scoring(a(sys.argv[1]), a(sys.argv[2]), None, sql=True)"]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "model")}
-    started = [subprocess.Popen([*words, *map(str, made)], env=env, stderr=subprocess.PIPE) for _ in range(3)]
+    started = [subprocess.Popen([*words, *map(str, folders)], env=env, stderr=subprocess.PIPE) for _ in range(3)]
     for each in started:
         _, said = each.communicate()
         assert each.returncode == 0, said.decode()
     assert rows(server) == want
     for at in (20, 33, 46):
         server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        assert not killed(at, lambda: scoring(*made, None, sql=True), "nothing", statements)
-        scoring(*made, None, sql=True)
+        assert not killed(at, lambda: scoring(*folders, None, sql=True), "nothing", statements)
+        scoring(*folders, None, sql=True)
         assert rows(server) == want
 
 
 def test_many_that_end_in_the_same_moment_name_one_current_batch(
-    made: Made, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scoring(*made, None, sql=True)
+    scoring(*folders, None, sql=True)
     want = rows(server)
     together, finish = threading.Barrier(6, timeout=60), tables.Tables.finish
 
@@ -111,13 +111,13 @@ def test_many_that_end_in_the_same_moment_name_one_current_batch(
     for before in (f"DELETE FROM {CURRENT}", f"UPDATE {CURRENT} SET batch = 'of before'"):
         server.execute(before)
         with ThreadPoolExecutor(6) as pool:
-            for done in [pool.submit(scoring, *made, None, sql=True) for _ in range(6)]:
+            for done in [pool.submit(scoring, *folders, None, sql=True) for _ in range(6)]:
                 done.result()
         assert rows(server) == want
 
 
 def test_a_server_that_goes_away_keeps_what_it_has(
-    made: Made, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = tables.Tables.take
 
@@ -129,24 +129,24 @@ def test_a_server_that_goes_away_keeps_what_it_has(
     with monkeypatch.context() as patch:
         patch.setattr(tables.Tables, "take", take)
         with pytest.raises(ClickflowError, match="is away: the predictions could not be written") as away:
-            scoring(*made, None, sql=True)
+            scoring(*folders, None, sql=True)
     assert away.value.exit_code == 1
     assert "3 of 7 partitions are in the tables" in str(away.value)
     assert "p4ssw0rd" not in str(away.value)
     server.start()
     assert len(rows(server)[LINES]) == 3 and rows(server)[CURRENT] == []
-    scoring(*made, None, sql=True)
+    scoring(*folders, None, sql=True)
     assert (len(rows(server)[ITEMS]), len(rows(server)[LINES])) == (2000, 7)
 
 
-def test_rights_are_named(made: Made, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    scoring(*made, None, sql=True, top=1)
+def test_rights_are_named(folders: Folders, server: postgres_server.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    scoring(*folders, None, sql=True, top=1)
     server.execute("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk LOGIN PASSWORD 'cl3rk'")
     monkeypatch.setenv("CLICKFLOW_SCORE_URL", server.url.replace("shop:p4ssw0rd-of-tests", "clerk:cl3rk"))
 
     def refused() -> str:
         with pytest.raises(UsageError) as error:
-            scoring(*made, None, sql=True)
+            scoring(*folders, None, sql=True)
         assert "cl3rk" not in str(error.value) and "SELECT, INSERT, UPDATE and DELETE" in str(error.value)
         return str(error.value)
 
@@ -156,22 +156,22 @@ def test_rights_are_named(made: Made, server: postgres_server.Server, monkeypatc
     server.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO clerk")
     assert "permission denied for table" in refused()
     server.execute("GRANT UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk")
-    scoring(*made, None, sql=True)
+    scoring(*folders, None, sql=True)
     server.execute(f"DROP TABLE {ACTIONS}")
     assert "permission denied for schema public" in refused()
     monkeypatch.setenv("CLICKFLOW_SCORE_URL", server.url.replace("p4ssw0rd-of-tests", "wr0ng-word"))
     with pytest.raises(ClickflowError, match="could not be prepared") as error:
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
     assert "wr0ng-word" not in str(error.value)
 
 
-def test_columns_are_held_and_a_value_is_in_no_error(made: Made, server: postgres_server.Server) -> None:
+def test_columns_are_held_and_a_value_is_in_no_error(folders: Folders, server: postgres_server.Server) -> None:
     server.execute(f"CREATE TABLE {ITEMS} (batch text, partition bigint, session_id text, user_id text, rank text)")
     with pytest.raises(UsageError, match="lacks last_event, item_id, probability; rank is TEXT"):
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
     server.execute(f"DROP TABLE {ITEMS}")
-    scoring(*made, None, sql=True, top=1)
+    scoring(*folders, None, sql=True, top=1)
     server.execute(f"ALTER TABLE {ITEMS} ADD CHECK (rank < 3)")
     with pytest.raises(UsageError, match="does not take the predictions") as error:
-        scoring(*made, None, sql=True)
+        scoring(*folders, None, sql=True)
     assert "SQLSTATE 23514" in str(error.value) and "COPY" not in str(error.value)

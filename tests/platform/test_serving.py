@@ -44,8 +44,8 @@ def shop(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(root / name, folder / name)
     for number in (1, 2):
-        made = online_shop.exported(tmp_path_factory.mktemp(f"version_{number}"), seed=number).artefact.folder
-        shutil.copytree(made, folder / ".clickflow/models" / MODEL / str(number))
+        artefact = online_shop.exported(tmp_path_factory.mktemp(f"version_{number}"), seed=number).artefact.folder
+        shutil.copytree(artefact, folder / ".clickflow/models" / MODEL / str(number))
     crown(folder, 1)
     return folder
 
@@ -77,9 +77,9 @@ class Server:
 
     def _address(self) -> str:
         self.until(lambda: "answers at" in self.log.read_text())
-        found = re.search(r"http://\S+", self.log.read_text())
-        assert found
-        return found[0]
+        url = re.search(r"http://\S+", self.log.read_text())
+        assert url
+        return url[0]
 
     def until(self, holds: Any, seconds: float = 60) -> None:
         """Wait until something holds."""
@@ -113,11 +113,11 @@ class Server:
         url, body = self.client.base_url, json.dumps({"questions": [VISIT] * 256}).encode()
         head = ["POST /v1/recommend/batch HTTP/1.1", f"Host: {url.netloc.decode()}", "Content-Type: application/json"]
         head += [f"Content-Length: {len(body)}", "Expect: 100-continue", "", ""]
-        with socket.create_connection((url.host, url.port), timeout=60) as asked:
-            asked.sendall("\r\n".join(head).encode())
-            assert asked.recv(1000).startswith(b"HTTP/1.1 100 "), "it waits for the body"
-            left = self._end(by, lambda: asked.sendall(body))
-            answer = HTTPResponse(asked)
+        with socket.create_connection((url.host, url.port), timeout=60) as connection:
+            connection.sendall("\r\n".join(head).encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100 "), "it waits for the body"
+            left = self._end(by, lambda: connection.sendall(body))
+            answer = HTTPResponse(connection)
             answer.begin()
             assert answer.status == 200
         return left
@@ -149,7 +149,7 @@ def redis() -> Iterator[servers.Server]:
     started.stop()
 
 
-def told(server: Server, person: str, number: int, **more: str) -> httpx.Response:
+def send_event(server: Server, person: str, number: int, **more: str) -> httpx.Response:
     step = {"item": str(2 + number % 40), "time": 1_700_000_000_000_000 + number}
     return server.client.post("/v1/events", json={"session": person, "events": [step], **more})
 
@@ -161,8 +161,8 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
     params.write_text(params.read_text() + f"\nserve: {{redis: 'redis://127.0.0.1:{redis.port}/0'}}\n")
     server = Server(shop, "--workers", "2")
     with ThreadPoolExecutor(8) as pool:  # appended by two processes at once: none is lost
-        assert {each.status_code for each in pool.map(lambda n: told(server, "ann", n), range(200))} == {200}
-    assert told(server, "ann", 200).json() == {"kept": 1, "steps": 201}
+        assert {each.status_code for each in pool.map(lambda n: send_event(server, "ann", n), range(200))} == {200}
+    assert send_event(server, "ann", 200).json() == {"kept": 1, "steps": 201}
 
     versions: list[int] = []
     failed: list[str] = []
@@ -185,9 +185,9 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
         each.join()
     assert not failed
     assert set(versions) == {1, 2}
-    found = server.client.post("/v1/explain", json={**VISIT, "output": "next_item"}).json()
-    assert found["version"] == 1
-    assert {tuple(each["steps"]) for each in found["effects"]} == {(0,), (1,)}
+    explanation = server.client.post("/v1/explain", json={**VISIT, "output": "next_item"}).json()
+    assert explanation["version"] == 1
+    assert {tuple(each["steps"]) for each in explanation["effects"]} == {(0,), (1,)}
 
     redis.kill()
     away = server.client.post("/v1/recommend", json={"session": "ann"})
@@ -198,19 +198,19 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
     assert (said.status_code, said.json()["status"]) == (200, "degraded")
     assert "Redis" in said.json()["wrong"]["state"]
     redis.start()
-    assert told(server, "ann", 201).json()["steps"] == 202, "what was kept is there again"
+    assert send_event(server, "ann", 201).json()["steps"] == 202, "what was kept is there again"
 
     assert redis.process
     os.kill(redis.process.pid, signal.SIGSTOP)  # it takes connections, and answers nobody
     try:
-        assert told(server, "ann", 202, name="a word").status_code == 503
+        assert send_event(server, "ann", 202, name="a word").status_code == 503
         assert server.client.post("/v1/recommend", json=VISIT).status_code == 200
         assert "Redis" in server.health()["wrong"]["state"]
         server.until(lambda: 'clickflow_wrong{what="state"} 1.0' in server.client.get("/metrics").text)
     finally:
         os.kill(redis.process.pid, signal.SIGCONT)
     server.until(lambda: server.health()["wrong"] == {})
-    assert told(server, "ann", 202, name="a word").json()["steps"] == 203, "kept once: it was kept all the same"
+    assert send_event(server, "ann", 202, name="a word").json()["steps"] == 203, "kept once: it was kept all the same"
     server.until(lambda: 'clickflow_wrong{what="state"} 0.0' in server.client.get("/metrics").text)
     assert server.end() == []
 
@@ -335,9 +335,9 @@ def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_ro
             set_.setenv("CLICKFLOW_HOME", str(home))
             store = mlflow_client.connect(load(own / "params.yaml"), Paths(own))
             for number in (1, 2):
-                made = home / "models" / MODEL / str(number)
-                tags = {"content_sha256": sha256_folder(made), "artefact_sha256": sha256_folder(made)}
-                files = {registered_models.EXPORTED: made}
+                folder = home / "models" / MODEL / str(number)
+                tags = {"content_sha256": sha256_folder(folder), "artefact_sha256": sha256_folder(folder)}
+                files = {registered_models.EXPORTED: folder}
                 registered_models.register(store, MODEL, files, tags=tags, metrics={}, title="a", description="")
         load_key(home)
         crown(own, 2)
@@ -347,7 +347,7 @@ def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_ro
             while file.write(b"0" * 4096):
                 pass
         server = Server(own, MLFLOW_TRACKING_URI=uri)
-        server.until(lambda: {MODEL, "live log"} <= server.health()["wrong"].keys() if asked(server) else False)
+        server.until(lambda: {MODEL, "live log"} <= server.health()["wrong"].keys() if answers_both(server) else False)
         said = server.health()
         assert "No space left" in said["wrong"][MODEL] + said["wrong"]["live log"]
         assert "version 1" in said["wrong"][MODEL]
@@ -361,11 +361,11 @@ def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_ro
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-def asked(server: Server) -> bool:
+def answers_both(server: Server) -> bool:
     """A question, and an event of a session, are answered."""
     answer = server.client.post("/v1/recommend", json=VISIT)
     assert answer.status_code == 200, answer.text
-    return told(server, "eve", 1).status_code == 200
+    return send_event(server, "eve", 1).status_code == 200
 
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here: apt-get install prometheus")
@@ -387,23 +387,23 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60, trust_env=False) as client:
 
-            def asked(query: str) -> Any:
+            def query_prometheus(query: str) -> Any:
                 return client.get("/query", params={"query": query}).json()
 
             def answers() -> bool:
-                found = asked("clickflow_serving_version")["data"]["result"]
+                versions = query_prometheus("clickflow_serving_version")["data"]["result"]
                 rules = [rule for group in client.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
-                return bool(found) and len(rules) == 11 and {rule["health"] for rule in rules} == {"ok"}
+                return bool(versions) and len(rules) == 11 and {rule["health"] for rule in rules} == {"ok"}
 
             ready = f"http://127.0.0.1:{port}/-/ready"
             server.until(lambda: httpx.get(ready, trust_env=False).status_code == 200)
             server.until(answers)
-            server.until(lambda: asked("up")["data"]["result"][0]["value"][1] == "1")  # of the last second
+            server.until(lambda: query_prometheus("up")["data"]["result"][0]["value"][1] == "1")  # of the last second
             board = json.loads((folder / "dashboard.json").read_text())
             panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
             for expression in [*panels, *(each["expr"] for each in board["annotations"]["list"])]:
                 filled = expression.replace("$job", "clickflow").replace("$__rate_interval", "1m")
-                said = asked(re.sub(r"\$\w+", ".*", filled))
+                said = query_prometheus(re.sub(r"\$\w+", ".*", filled))
                 assert said["status"] == "success", (expression, said)
     finally:
         prometheus.terminate()

@@ -109,10 +109,10 @@ def test_replay_of_a_table(desk: Desk) -> None:
         source__columns=COLUMNS, source__event_types={"buy": "purchase"},
     )  # fmt: skip
     assert replay(params, desk.paths)["taken_in"] == 333
-    found = desk.bytes()
+    before = desk.bytes()
     shutil.rmtree(desk.paths.root / "data")
     run(desk, "clicks")
-    assert desk.bytes() == found
+    assert desk.bytes() == before
 
 
 ATTACKS = [

@@ -43,16 +43,16 @@ class Block:
 def blocks(page: Path, root: Path) -> list[Block]:
     """All fenced blocks of a page, in their order."""
     content = page.read_text(encoding="utf-8")
-    found = []
+    fenced = []
     for fence in FENCE.finditer(content):
         indent = fence["indent"]
         text = "".join(line.removeprefix(indent) for line in fence["text"].splitlines(keepends=True))
         mark = MARK.search(content[: fence.start()])
         line = content.count("\n", 0, fence.start()) + 1
-        found.append(
+        fenced.append(
             Block(page.relative_to(root).as_posix(), line, fence["language"], text, mark["why"] if mark else "")
         )
-    return found
+    return fenced
 
 
 @dataclass(frozen=True)

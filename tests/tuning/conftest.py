@@ -116,14 +116,14 @@ def processes() -> Callable[[Path], list[int]]:
     """The processes that work on trials below a folder."""
 
     def find(folder: Path) -> list[int]:
-        found = []
+        ids = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 words = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
             if b"clickflow.tuning.trial" in words and os.fsencode(folder) in words:
-                found.append(int(entry.name))
-        return found
+                ids.append(int(entry.name))
+        return ids
 
     return find

@@ -60,9 +60,9 @@ def test_the_space_that_is_shipped_fits_every_model_that_is(root):
     for name, model in shipped.models.items():
         head = next(iter(model.heads))
         params = replace(shipped, tuning=replace(shipped.tuning, objective=head))
-        found = space.of(params, name)
-        space.check(params, found)
-        assert set(space.current(params, found)) == set(found.tuned)
+        own = space.of(params, name)
+        space.check(params, own)
+        assert set(space.current(params, own)) == set(own.tuned)
 
 
 def test_a_model_without_a_space_is_told_what_to_write(raw_params):
@@ -128,10 +128,10 @@ def test_what_the_file_does_not_name_is_added_and_nothing_else_changed(root, val
     changed = patch.apply(text, values)
     model = check(yaml.safe_load(changed)).model("next_step")
     for name, value in values.items():
-        found = model
+        node = model
         for part in name.removeprefix("models.next_step.").split("."):
-            found = found[part] if isinstance(found, dict) else getattr(found, part)
-        assert found == (tuple(value) if isinstance(value, list) else value)
+            node = node[part] if isinstance(node, dict) else getattr(node, part)
+        assert node == (tuple(value) if isinstance(value, list) else value)
     kept = {line.strip() for line in changed.splitlines()}
     assert {line.strip() for line in text.splitlines()} - kept <= {"units: 128", "next_item: {}"}
 

@@ -27,7 +27,7 @@ def run(paths, **options):
     tune.run(load(paths.params), paths, "next_step", **values)
 
 
-def told(capsys):
+def printed(capsys):
     return json.loads(capsys.readouterr().out)
 
 
@@ -51,29 +51,29 @@ def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsy
     mlflow_database.empty_into(paths.home)
     before = paths.params.read_text(encoding="utf-8")
     run(paths, trials=4)
-    found = told(capsys)
-    assert found["trials"] == {"finished": 4}
-    assert found["best"]["valid"]["next_item"] < found["present"]["valid"]["next_item"] - 0.1
-    assert found["best"]["params"]["optimiser.learning_rate"] > 1e-5
-    assert "models.next_step.optimiser.learning_rate" in found["changes"]
+    summary = printed(capsys)
+    assert summary["trials"] == {"finished": 4}
+    assert summary["best"]["valid"]["next_item"] < summary["present"]["valid"]["next_item"] - 0.1
+    assert summary["best"]["params"]["optimiser.learning_rate"] > 1e-5
+    assert "models.next_step.optimiser.learning_rate" in summary["changes"]
     assert paths.params.read_text(encoding="utf-8") == before, "only --apply writes"
-    assert not found["applied"]
+    assert not summary["applied"]
 
-    report = Path(found["report"])
+    report = Path(summary["report"])
     assert sorted(path.name for path in report.iterdir()) == [
         "best.yaml",
         "history.png",
         "importance.png",
         "trials.csv",
     ]
-    assert sum(found["importance"].values()) == pytest.approx(1)
+    assert sum(summary["importance"].values()) == pytest.approx(1)
     table = rows(report)
     assert [row["trial"] for row in table] == ["0", "1", "2", "3"]
     assert table[0]["optimiser.learning_rate"] == "1e-06", "the present params come first"
     settings = [(row["optimiser.learning_rate"], row["optimiser.embedding_learning_rate"]) for row in table]
     assert len(set(settings)) == 4, "two at once never try the same"
     best = yaml.safe_load((report / "best.yaml").read_text(encoding="utf-8"))
-    assert best["models.next_step.encoder.attention"] == found["best"]["params"]["encoder.attention"]
+    assert best["models.next_step.encoder.attention"] == summary["best"]["params"]["encoder.attention"]
 
     from mlflow import MlflowClient
 
@@ -84,7 +84,7 @@ def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsy
     children = [one for one in every if one.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(children) == 4
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["best/next_item"] == pytest.approx(found["best"]["valid"]["next_item"])
+    assert parent.data.metrics["best/next_item"] == pytest.approx(summary["best"]["valid"]["next_item"])
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"trials.csv", "history.png"}
     for child in children:
         assert child.data.tags["clickflow.outcome"] == "finished"
@@ -100,15 +100,15 @@ def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsy
     assert "-      learning_rate: 1.0e-06" in said
     assert "--minutes 0 --apply" in said
     run(paths, minutes=0, apply=True)
-    again = told(capsys)
+    again = printed(capsys)
     assert again["applied"]
     assert again["trials"] == {"finished": 4}
     after = load(paths.params)
-    assert after.models["next_step"].optimiser.learning_rate == found["best"]["params"]["optimiser.learning_rate"]
+    assert after.models["next_step"].optimiser.learning_rate == summary["best"]["params"]["optimiser.learning_rate"]
     assert paths.params.read_text(encoding="utf-8").startswith("# a comment at the top\n")
     # the params that were applied are a trial of the same study, which goes on
     run(paths, minutes=0)
-    assert told(capsys)["changes"] == {}
+    assert printed(capsys)["changes"] == {}
 
 
 def trials_of(home: Path) -> dict[int, tuple[str, float | None]]:
@@ -204,11 +204,11 @@ def test_a_trial_that_others_surpass_is_stopped_and_marked(shop, capsys, monkeyp
     paths = shop(longer, pruning="halving", space={"*": space})
     mlflow_database.empty_into(paths.home)
     run(paths, trials=2, jobs=1)
-    found = told(capsys)
-    assert found["trials"] == {"finished": 1, "pruned": 1}
-    assert found["best"]["trial"] == found["present"]["trial"] == 0, "tried, though the space does not have it"
-    assert found["diff"] == ""
-    first, second = rows(found["report"])
+    summary = printed(capsys)
+    assert summary["trials"] == {"finished": 1, "pruned": 1}
+    assert summary["best"]["trial"] == summary["present"]["trial"] == 0, "tried, though the space does not have it"
+    assert summary["diff"] == ""
+    first, second = rows(summary["report"])
     assert (first["outcome"], first["epochs"]) == ("finished", "5")
     assert (second["outcome"], second["epochs"]) == ("pruned", "2")
     assert second["why"].startswith("after epoch 2, at ")
@@ -230,10 +230,10 @@ def test_all_of_a_small_space_is_tried_but_what_the_model_refuses(shop, capsys):
     run(shop(space={"*": kinds}), trials=None)
     said = capsys.readouterr()
     assert "the space is exhausted" in said.err
-    found = json.loads(said.out)
-    tried = {(row["encoder.kind"], row["encoder.layers"]) for row in rows(found["report"])}
+    summary = json.loads(said.out)
+    tried = {(row["encoder.kind"], row["encoder.layers"]) for row in rows(summary["report"])}
     assert tried == {("gru", "1"), ("attention", "1")}, "the present params, and all but attention of two layers"
-    assert found["trials"] == {"finished": 2}
+    assert summary["trials"] == {"finished": 2}
 
 
 @pytest.mark.usefixtures("small")
@@ -243,9 +243,9 @@ def test_a_trial_that_fails_costs_only_itself_and_so_does_a_server_that_is_not_t
     paths = shop(space={"*": {"encoder.units": {"choices": [16, 65_536]}}})
     run(paths, trials=2, jobs=1)
     said = capsys.readouterr()
-    found = json.loads(said.out)
-    assert found["trials"] == {"failed": 1, "finished": 1}
-    (failed,) = [row for row in rows(found["report"]) if row["outcome"] == "failed"]
+    summary = json.loads(said.out)
+    assert summary["trials"] == {"failed": 1, "finished": 1}
+    (failed,) = [row for row in rows(summary["report"]) if row["outcome"] == "failed"]
     assert "allocate memory" in failed["why"]
     assert f"trial {failed['trial']}: failed: " in said.err
     assert said.err.count("tuning goes on without it") == 1
@@ -334,6 +334,6 @@ def test_a_model_of_hand_made_features_is_tuned_too(shop, capsys):
         "boosting.min_rows",
     }
     run(paths, trials=2, jobs=1)
-    found = told(capsys)
-    assert found["trials"] == {"finished": 2}
-    assert found["best"]["valid"]["next_action"] <= found["present"]["valid"]["next_action"]
+    summary = printed(capsys)
+    assert summary["trials"] == {"finished": 2}
+    assert summary["best"]["valid"]["next_action"] <= summary["present"]["valid"]["next_action"]

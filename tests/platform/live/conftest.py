@@ -26,12 +26,12 @@ PARAMS = {
 @pytest.fixture(scope="package")
 def shop(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The platform, as `make up` starts it. No process of it may be left in the end."""
-    made = platform_client.clone(root, tmp_path_factory.mktemp("live"), PARAMS)
+    platform = platform_client.clone(root, tmp_path_factory.mktemp("live"), PARAMS)
     try:
-        made.up()
-        yield made
+        platform.up()
+        yield platform
     finally:
-        made.down()
+        platform.down()
 
 
 @pytest.fixture(scope="package")

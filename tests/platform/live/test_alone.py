@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from platform_client import Platform
 
-from live import told
+from live import records
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 
@@ -23,28 +23,28 @@ def test_a_run_by_hand_ends_with_a_champion_that_everybody_knows(shop: Platform,
     assert "EdgeExecutor" in training["executor"]
     assert "decides" in shop.log("retrain", first, "approve.next_step"), "why nobody was asked"
 
-    (promoted,) = [line for line in told.ledger(shop) if line["version"] == 1]
+    (promoted,) = [line for line in records.ledger(shop) if line["version"] == 1]
     assert promoted["action"] == "promote"
     assert promoted["facts"]["dag_run"] == f"retrain/{first}"
-    entry = told.listed(shop, first)
+    entry = records.listed(shop, first)
     assert (entry["state"], entry["note"], entry["reason"]) == ("recorded", "the first", "by hand")
     assert entry["person"] == promoted["actor"] == "admin"
-    assert entry["models"][told.MODEL]["decision"] == "promote"
-    (event,) = [event for event in told.news(shop, "clickflow://champion/") if event["source_run_id"] == first]
-    assert event["extra"]["models"] == {told.MODEL: 1}
+    assert entry["models"][records.MODEL]["decision"] == "promote"
+    (event,) = [event for event in records.news(shop, "clickflow://champion/") if event["source_run_id"] == first]
+    assert event["extra"]["models"] == {records.MODEL: 1}
 
 
 def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
-    lines = len(told.ledger(shop))
-    assert told.champion(shop)["version"] == 1
+    lines = len(records.ledger(shop))
+    assert records.champion(shop)["version"] == 1
     again = shop.trigger("retrain", {"note": "the same again"})
     assert shop.wait("retrain", again, timeout=900) == "success"
     assert shop.states("retrain", again)["announce"] == "skipped"
-    assert told.champion(shop)["version"] == 1
-    assert not [line for line in told.ledger(shop)[lines:] if line["action"] == "promote"]
+    assert records.champion(shop)["version"] == 1
+    assert not [line for line in records.ledger(shop)[lines:] if line["action"] == "promote"]
     # It is the same model, told apart by nothing but its run.
     measured = [
-        told.result(shop, run, "reports/next_step/evaluation/metrics.json")["next_item"] for run in (first, again)
+        records.result(shop, run, "reports/next_step/evaluation/metrics.json")["next_item"] for run in (first, again)
     ]
     assert measured[0]["candidate"] == measured[1]["candidate"]
 
@@ -55,11 +55,11 @@ def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
     ids=str,
 )
 def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dict[str, Any]) -> None:
-    before = told.runs_of(shop, "retrain", "manual")
+    before = records.runs_of(shop, "retrain", "manual")
     status, said = shop.request("POST", "/dags/retrain/dagRuns", {"logical_date": None, "conf": conf})
     assert status == 400, said
     assert next(iter(conf)) in str(said)
-    assert told.runs_of(shop, "retrain", "manual") == before
+    assert records.runs_of(shop, "retrain", "manual") == before
 
 
 WRONG = {
@@ -78,16 +78,16 @@ def test_data_that_is_refused_is_seen_in_its_docs(shop: Platform, first: str) ->
         run = shop.trigger("retrain")
         shop.wait_for_task("retrain", run, "open", "success", timeout=300)
     assert shop.wait("retrain", run, timeout=600) == "failed"
-    shop.until(lambda: told.notices(shop, run), 60)
-    (notice,) = told.notices(shop, run)
+    shop.until(lambda: records.notices(shop, run), 60)
+    (notice,) = records.notices(shop, run)
     (link,) = [line.removeprefix("Data Docs: ") for line in notice["text"].splitlines() if line.startswith("Data Docs")]
     assert link in shop.run("retrain", run)["note"]
-    assert "<html" in told.page(shop, link)
-    assert told.listed(shop, run)["state"] == "failed"
+    assert "<html" in records.page(shop, link)
+    assert records.listed(shop, run)["state"] == "failed"
 
 
 def test_what_airflow_takes_and_params_do_not_fails_before_any_work(shop: Platform, first: str) -> None:
-    lines, runs = len(told.ledger(shop)), {}
+    lines, runs = len(records.ledger(shop)), {}
     for what, (conf, _) in WRONG.items():
         runs[what] = shop.trigger("retrain", conf)  # type: ignore[arg-type]
     for what, run in runs.items():
@@ -96,11 +96,11 @@ def test_what_airflow_takes_and_params_do_not_fails_before_any_work(shop: Platfo
         assert (tasks["open"]["state"], tasks["open"]["try_number"]) == ("failed", 1), what
         assert {task["state"] for name, task in tasks.items() if name != "open"} == {"upstream_failed"}, what
         assert WRONG[what][1] in shop.log("retrain", run, "open"), what
-        shop.until(lambda run=run: told.notices(shop, run), 60)  # type: ignore[misc]
-        (notice,) = told.notices(shop, run)
+        shop.until(lambda run=run: records.notices(shop, run), 60)  # type: ignore[misc]
+        (notice,) = records.notices(shop, run)
         assert (notice["kind"], notice["dag"]) == ("failed", "retrain")
         assert WRONG[what][1] in notice["text"] + notice["next"], what
         assert run in notice["link"].replace("%3A", ":").replace("%2B", "+")
         assert "**failed** at open" in shop.run("retrain", run)["note"]
-        assert told.deadlines(shop, run) == 0, "a run that has failed is not upcoming"
-    assert len(told.ledger(shop)) == lines
+        assert records.deadlines(shop, run) == 0, "a run that has failed is not upcoming"
+    assert len(records.ledger(shop)) == lines

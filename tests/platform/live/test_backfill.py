@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from platform_client import Platform
 
-from live import told
+from live import records
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 
@@ -13,31 +13,31 @@ ENDS = ["2026-01-16", "2026-01-17", "2026-01-18"]
 
 
 def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first: str) -> None:
-    lines, champion = len(told.ledger(shop)), told.champion(shop)["version"]
+    lines, champion = len(records.ledger(shop)), records.champion(shop)["version"]
     body = {"dag_id": "backfill", "from_date": "2026-01-15T00:00:00Z", "to_date": "2026-01-17T00:00:00Z"}
     # A busy moment of Airflow's database in SQLite (503, and its own 500) asks for another try; docs/howto/backfill.md.
     said: list[tuple[int, Any]] = []
     shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] < 500, 180, lambda: said)  # type: ignore[func-returns-value]
     assert said[-1][0] == 200, said
-    shop.until(lambda: len(told.runs_of(shop, "backfill", "backfill")) == 3, 60)
+    shop.until(lambda: len(records.runs_of(shop, "backfill", "backfill")) == 3, 60)
     window = ("--from-date", "2026-01-15", "--to-date", "2026-01-16")
     second = shop.command("airflow", "backfill", "create", "--dag-id", "backfill", *window)
     assert second.returncode == 2, second.stderr
     assert "a backfill of this DAG is still at work" in second.stderr
     assert "Traceback" not in second.stderr
-    runs = told.runs_of(shop, "backfill", "backfill")
+    runs = records.runs_of(shop, "backfill", "backfill")
     for run in runs:
         assert shop.wait("backfill", run, timeout=1500) == "success", shop.states("backfill", run)
         assert shop.states("backfill", run)["promote"] == "skipped"
 
-    ends = {str(told.params(shop, run)["sequences"]["until"])[:10]: run for run in runs}
+    ends = {str(records.params(shop, run)["sequences"]["until"])[:10]: run for run in runs}
     assert sorted(ends) == ENDS
-    reasons = [told.listed(shop, ends[end])["reason"] for end in ENDS]
+    reasons = [records.listed(shop, ends[end])["reason"] for end in ENDS]
     assert [reason.rpartition("as of ")[2][:10] for reason in reasons] == ENDS
-    measured = [told.result(shop, ends[end], "reports/next_step/evaluation/metrics.json") for end in ENDS]
+    measured = [records.result(shop, ends[end], "reports/next_step/evaluation/metrics.json") for end in ENDS]
     assert len({str(metrics["next_item"]["candidate"]) for metrics in measured}) == 3
-    assert len(told.ledger(shop)) == lines
-    assert told.champion(shop)["version"] == champion
+    assert len(records.ledger(shop)) == lines
+    assert records.champion(shop)["version"] == champion
 
 
 def test_a_backfill_without_a_window_is_refused(shop: Platform) -> None:

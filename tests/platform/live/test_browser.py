@@ -18,7 +18,7 @@ from PIL import Image
 from platform_client import Platform
 from playwright import sync_api
 
-from live import told
+from live import records
 
 pytestmark = [
     pytest.mark.platform,
@@ -40,7 +40,7 @@ FLAGS = [
 PICTURES = os.environ.get("CLICKFLOW_PICTURES")
 
 OVERRIDES: dict[str, Any] = {"training.threads": 1}
-COMMITTED: dict[str, Any] = {"promotion.approve": [told.MODEL]}
+COMMITTED: dict[str, Any] = {"promotion.approve": [records.MODEL]}
 if PICTURES:  # a model that is worth looking at
     OVERRIDES |= {"simulator.events": 80_000, "models.next_step.encoder.units": 64}
     COMMITTED |= {"gate.champion.margin": 0.05}
@@ -80,11 +80,11 @@ def page(shop: Platform) -> Iterator[sync_api.Page]:
 @pytest.fixture(scope="module")
 def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     """The run that the form has started."""
-    before = told.runs_of(shop, "retrain", "manual")
+    before = records.runs_of(shop, "retrain", "manual")
     page.goto(f"{shop.airflow}/dags/retrain")
     page.get_by_test_id("trigger-dag-button").click()
     page.get_by_role("button", name="Which models").click()
-    page.get_by_label("Select one or multiple values").fill(told.MODEL)
+    page.get_by_label("Select one or multiple values").fill(records.MODEL)
     page.keyboard.press("Enter")
     page.locator("input[role=spinbutton]").first.fill(str(EPOCHS))
     _keep(shop, page, "trigger.png", "[role=dialog]")
@@ -99,7 +99,7 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
     page.keyboard.press("Delete")
     with shop.committed(COMMITTED):
         page.get_by_test_id("trigger-dag-submit").click()
-        run = told.wait_for_run(shop, "retrain", "manual", before, timeout=120)
+        run = records.wait_for_run(shop, "retrain", "manual", before, timeout=120)
         shop.wait_for_task("retrain", run, "open", "success", timeout=300)
     return run
 
@@ -107,13 +107,13 @@ def run(shop: Platform, first: str, page: sync_api.Page) -> str:
 def test_the_form_says_what_it_means(page: sync_api.Page, shop: Platform, run: str) -> None:
     conf = shop.run("retrain", run)["conf"]
     assert conf["epochs"] == EPOCHS
-    assert conf["models"] == [told.MODEL]
+    assert conf["models"] == [records.MODEL]
     assert conf["note"] == "more epochs, and I want to be asked"
     assert conf["overrides"] == OVERRIDES
 
 
 def test_a_person_approves_in_the_browser_and_sees_it_finish(page: sync_api.Page, shop: Platform, run: str) -> None:
-    task = f"approve.{told.MODEL}"
+    task = f"approve.{records.MODEL}"
     page.goto("about:blank")  # a page that refreshes itself takes half a core, and nobody looks at it now
     shop.wait_for_task("retrain", run, task, "awaiting_input", timeout=1200)
     page.goto(f"{shop.airflow}/dags/retrain/runs/{quote(run)}/tasks/{task}/required_actions")
@@ -128,7 +128,7 @@ def test_a_person_approves_in_the_browser_and_sees_it_finish(page: sync_api.Page
     shop.until(lambda: shop.states("retrain", run)[task] == "success", 120, lambda: shop.states("retrain", run))
     assert shop.wait("retrain", run, timeout=600) == "success"
 
-    line = next(line for line in told.ledger(shop) if line["facts"].get("dag_run") == f"retrain/{run}")
+    line = next(line for line in records.ledger(shop) if line["facts"].get("dag_run") == f"retrain/{run}")
     assert line["action"] == "promote"
     assert line["facts"]["approval"]["reason"] == "seen in the browser"
     assert line["facts"]["approval"]["by"] == "admin"

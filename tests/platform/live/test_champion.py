@@ -8,11 +8,11 @@ import pyarrow.parquet as parquet
 import pytest
 from platform_client import Platform
 
-from live import told
+from live import records
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 
-APPROVE = f"approve.{told.MODEL}"
+APPROVE = f"approve.{records.MODEL}"
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Answered:
 @pytest.fixture(scope="module")
 def answered(shop: Platform, first: str) -> Answered:
     """Two runs at once with params of their own; the first is approved, the second rejected, through the REST API."""
-    before = int(told.champion(shop)["version"])
-    with shop.committed({"promotion.approve": [told.MODEL]}):
+    before = int(records.champion(shop)["version"])
+    with shop.committed({"promotion.approve": [records.MODEL]}):
         runs = [
             shop.trigger(
                 "retrain",
@@ -48,44 +48,44 @@ def answered(shop: Platform, first: str) -> Answered:
         shop.wait_for_task("retrain", run, APPROVE, "awaiting_input", timeout=1200)
         path = f"/dags/retrain/dagRuns/{run.replace('+', '%2B')}/taskInstances/{APPROVE}/-1/hitlDetails"
         questions[run] = shop.get(path)
-    assert int(told.champion(shop)["version"]) == before, "nobody has said a word"
+    assert int(records.champion(shop)["version"]) == before, "nobody has said a word"
     time.sleep(2)  # an answer within the second fails the task, which then has to try again
-    told.answer(shop, runs[0], "Approve", "small, and as good")
-    told.answer(shop, runs[1], "Reject", "too large for the till")
+    records.answer(shop, runs[0], "Approve", "small, and as good")
+    records.answer(shop, runs[1], "Reject", "too large for the till")
     for run in runs:
         assert shop.wait("retrain", run, timeout=600) == "success", shop.states("retrain", run)
     return Answered(*runs, before, questions)  # type: ignore[arg-type, call-arg]
 
 
 def test_runs_at_once_keep_to_their_own_params_and_results(shop: Platform, answered: Answered) -> None:
-    said = {run: told.params(shop, run)["models"][told.MODEL] for run in (answered.approved, answered.rejected)}
+    said = {run: records.params(shop, run)["models"][records.MODEL] for run in (answered.approved, answered.rejected)}
     assert [model["encoder"]["units"] for model in said.values()] == [8, 24]
     assert [model["budget"]["epochs"] for model in said.values()] == [1, 3]
-    small, large = (told.result(shop, run, "reports/next_step/evaluation/metrics.json") for run in said)
+    small, large = (records.result(shop, run, "reports/next_step/evaluation/metrics.json") for run in said)
     assert small["next_item"]["candidate"] != large["next_item"]["candidate"]
-    notes = [told.listed(shop, run)["note"] for run in said]
+    notes = [records.listed(shop, run)["note"] for run in said]
     assert notes == ["8 units", "24 units"]
 
 
 def test_the_question_has_what_is_needed_for_an_answer(shop: Platform, answered: Answered) -> None:
     for run, question in answered.questions.items():
-        assert told.MODEL in question["subject"]
+        assert records.MODEL in question["subject"]
         assert question["options"] == ["Approve", "Reject"]  # type: ignore[comparison-overlap]
         for part in ("mrr@20", "popularity", "report.html", "decision.html"):
             assert part in question["body"], part
-        (waiting,) = [notice for notice in told.notices(shop, run) if notice["kind"] == "waiting"]
+        (waiting,) = [notice for notice in records.notices(shop, run) if notice["kind"] == "waiting"]
         assert "Required Actions" in waiting["next"]
-        link = told.links(shop, run, "record")[f"Report of {told.MODEL}"]
+        link = records.links(shop, run, "record")[f"Report of {records.MODEL}"]
         assert link.startswith(f"{shop.mlflow}/#/experiments/")
         assert f"]({link})" in question["body"]
         assert link in waiting["text"]
-        page = told.page(shop, link)
+        page = records.page(shop, link)
         assert "<html" in page
-        assert told.MODEL in page
+        assert records.MODEL in page
 
 
 def test_who_said_what_and_when_stands_in_the_ledger(shop: Platform, answered: Answered) -> None:
-    lines = {line["facts"].get("dag_run"): line for line in told.ledger(shop)}
+    lines = {line["facts"].get("dag_run"): line for line in records.ledger(shop)}
     yes, no = lines[f"retrain/{answered.approved}"], lines[f"retrain/{answered.rejected}"]
     assert (yes["action"], no["action"]) == ("promote", "reject")
     assert yes["facts"]["approval"]["answer"] == "approve"
@@ -97,7 +97,7 @@ def test_who_said_what_and_when_stands_in_the_ledger(shop: Platform, answered: A
 
 
 def test_what_was_rejected_is_no_champion(shop: Platform, answered: Answered) -> None:
-    lines = {line["facts"].get("dag_run"): line for line in told.ledger(shop)}
+    lines = {line["facts"].get("dag_run"): line for line in records.ledger(shop)}
     yes, no = lines[f"retrain/{answered.approved}"], lines[f"retrain/{answered.rejected}"]
     assert (yes["champion"], yes["previous"]) == (yes["version"], answered.champion)
     assert no["champion"] == yes["version"] != no["version"]
@@ -105,47 +105,47 @@ def test_what_was_rejected_is_no_champion(shop: Platform, answered: Answered) ->
     assert [state["promote"] for state in states] == ["success", "skipped"]
     assert [state["announce"] for state in states] == ["success", "skipped"]
     notes = [shop.run("retrain", run)["note"] for run in (answered.approved, answered.rejected)]
-    assert [note.partition(f" {told.MODEL}:")[0] for note in notes] == [
+    assert [note.partition(f" {records.MODEL}:")[0] for note in notes] == [
         "**Outcome** **promoted**",
         "**Outcome** **rejected**",
     ]
     assert "too large for the till" in notes[1]
-    assert "too large for the till" in told.listed(shop, answered.rejected)["outcome"]
+    assert "too large for the till" in records.listed(shop, answered.rejected)["outcome"]
 
 
 def test_rollback_puts_the_previous_champion_back(shop: Platform, answered: Answered) -> None:
-    before = told.champion(shop)
+    before = records.champion(shop)
     for wrong in ({"reason": "oops"}, {}, {"reason": "sales fell since yesterday", "to": 4711}):
-        body = {"logical_date": None, "conf": {"model": told.MODEL, **wrong}}
+        body = {"logical_date": None, "conf": {"model": records.MODEL, **wrong}}
         status, said = shop.request("POST", "/dags/rollback/dagRuns", body)
         assert status == 400, said
     listed = shop.get("/dags/rollback/details")["params"]["to"]["schema"]
     assert set(listed["enum"]) >= {None, before["version"], before["previous"]}
-    assert f"{told.MODEL} {before['version']}, champion since" in listed["values_display"][str(before["version"])]
+    assert f"{records.MODEL} {before['version']}, champion since" in listed["values_display"][str(before["version"])]
 
-    run = shop.trigger("rollback", {"model": told.MODEL, "reason": "sales fell since yesterday"})
+    run = shop.trigger("rollback", {"model": records.MODEL, "reason": "sales fell since yesterday"})
     assert shop.wait("rollback", run, timeout=300) == "success"
-    after = told.champion(shop)
+    after = records.champion(shop)
     assert (after["version"], after["previous"]) == (before["previous"], before["version"])
-    line = told.ledger(shop)[-1]
+    line = records.ledger(shop)[-1]
     assert (line["action"], line["version"]) == ("rollback", before["previous"])
     assert "sales fell since yesterday" in line["reason"]
     assert "admin" in line["actor"]
-    event = told.news(shop, "clickflow://champion/")[0]
+    event = records.news(shop, "clickflow://champion/")[0]
     assert event["source_run_id"] == run
-    assert event["extra"]["models"] == {told.MODEL: before["previous"]}
+    assert event["extra"]["models"] == {records.MODEL: before["previous"]}
 
 
 def test_the_champion_scores_every_session(shop: Platform, first: str) -> None:
-    version = told.champion(shop)["version"]
+    version = records.champion(shop)["version"]
     run = shop.trigger("score", {"since_hours": None, "top": 5})
     assert shop.wait("score", run, timeout=600) == "success", shop.states("score", run)
-    assert told.listed(shop, run)["state"] == "done"
-    event = told.news(shop, "clickflow://predictions/")[0]
+    assert records.listed(shop, run)["state"] == "done"
+    event = records.news(shop, "clickflow://predictions/")[0]
     assert event["source_run_id"] == run
-    assert (event["extra"]["model"], event["extra"]["version"]) == (told.MODEL, version)
+    assert (event["extra"]["model"], event["extra"]["version"]) == (records.MODEL, version)
     rows = event["extra"]["rows"]
-    found = {file: parquet.read_table(Path(event["extra"]["path"]) / file).num_rows for file in rows}
-    assert found == rows
+    in_files = {file: parquet.read_table(Path(event["extra"]["path"]) / file).num_rows for file in rows}
+    assert in_files == rows
     assert rows["actions.parquet"] == event["extra"]["sessions"] > 0
     assert rows["items.parquet"] == 5 * rows["actions.parquet"]

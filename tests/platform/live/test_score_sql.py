@@ -9,7 +9,7 @@ import pytest
 from platform_client import Platform
 from pyarrow import parquet
 
-from live import told
+from live import records
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 CONNECTION = "shop_predictions"
@@ -30,11 +30,11 @@ def scored(shop: Platform, top: int) -> str:
 def test_a_run_writes_the_tables_that_its_event_names(
     shop: Platform, first: str, database: postgres_server.Server
 ) -> None:
-    task, there = f"score.{told.MODEL}", urlsplit(database.url)
+    task, there = f"score.{records.MODEL}", urlsplit(database.url)
     with shop.committed({"score.sql": True, "score.sql_connection": CONNECTION}):
         without = shop.trigger("score", {"top": 3, "since_hours": None})
         shop.until(lambda: f"Airflow has no connection {CONNECTION}" in shop.log("score", without, task), 900)
-        told.give_up(shop, "score", without)
+        records.give_up(shop, "score", without)
         status, said = shop.request(
             "POST",
             "/connections",
@@ -51,7 +51,7 @@ def test_a_run_writes_the_tables_that_its_event_names(
         assert status == 201, said
         runs = [scored(shop, 3), scored(shop, 3)]
     assert [shop.states("score", run)[task] for run in runs] == ["success", "success"]
-    news = [each["extra"] for each in told.news(shop, "clickflow://predictions/") if each["extra"].get("tables")]
+    news = [each["extra"] for each in records.news(shop, "clickflow://predictions/") if each["extra"].get("tables")]
     assert len(news) == 2
     assert news[0]["batch"] == news[1]["batch"], "the same champion, data and options"
     files = parquet.read_table(f"{news[0]['path']}/items.parquet")
@@ -59,6 +59,6 @@ def test_a_run_writes_the_tables_that_its_event_names(
         counted = con.execute("SELECT batch, count(*) FROM clickflow_next_step_items GROUP BY batch").fetchall()
         current = con.execute("SELECT model, batch, version FROM clickflow_score_current").fetchall()
     assert counted == [(news[0]["batch"], files.num_rows)], "the second run changed nothing"
-    assert current == [(told.MODEL, news[0]["batch"], news[0]["version"])]
+    assert current == [(records.MODEL, news[0]["batch"], news[0]["version"])]
     for run in runs:
         assert str(there.password) not in shop.log("score", run, task)

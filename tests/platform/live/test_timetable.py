@@ -6,24 +6,24 @@ import pytest
 from platform_client import Platform
 
 from clickflow.orchestration import overrides
-from live import told
+from live import records
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(900)]
 
 
 def test_a_cron_line_starts_runs_by_itself(shop: Platform, first: str) -> None:
-    before = told.runs_of(shop, "retrain", "scheduled")
+    before = records.runs_of(shop, "retrain", "scheduled")
     assert not before, "no schedule is committed yet"
     said, was = (shop.clone / "params.yaml").read_text(), shop.get("/dags/retrain")["timetable_summary"]
     commit(shop, overrides.apply(said, {"schedule.retrain": "* * * * *"}))
     try:
-        run = told.wait_for_run(shop, "retrain", "scheduled", before, timeout=300)
+        run = records.wait_for_run(shop, "retrain", "scheduled", before, timeout=300)
         shop.wait_for_task("retrain", run, "open", "success", "skipped", timeout=300)
         assert "started by its schedule" in shop.log("retrain", run, "open")
     finally:  # nothing more is started, and what was is not waited for
         shop.request("PATCH", "/dags/retrain", {"is_paused": True})
-        for other in told.runs_of(shop, "retrain", "scheduled"):
-            told.give_up(shop, "retrain", other)
+        for other in records.runs_of(shop, "retrain", "scheduled"):
+            records.give_up(shop, "retrain", other)
         commit(shop, said)
         shop.until(lambda: shop.get("/dags/retrain")["timetable_summary"] == was, 300)
         shop.request("PATCH", "/dags/retrain", {"is_paused": False})

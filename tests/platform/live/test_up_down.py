@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from platform_client import Platform
 
-from live import told
+from live import records
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1200)]
 
@@ -70,9 +70,9 @@ def test_a_run_trains_on_the_edge_worker_and_promotes(shop: Platform, first: str
     assert not any("EdgeExecutor" in (task["executor"] or "") for name, task in tasks.items() if "train" not in name)
     assert shop.log("retrain", first, "train.next_step")
     # By hand, without a server, the same registry.
-    (promoted,) = [line for line in told.ledger(shop) if line["facts"].get("dag_run") == f"retrain/{first}"]
+    (promoted,) = [line for line in records.ledger(shop) if line["facts"].get("dag_run") == f"retrain/{first}"]
     assert (promoted["action"], promoted["version"]) == ("promote", 1)
-    assert told.champion(shop)["version"] >= 1
+    assert records.champion(shop)["version"] >= 1
 
 
 def processes(shop: Platform) -> dict[str, int]:

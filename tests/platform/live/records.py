@@ -1,4 +1,4 @@
-"""What a platform tells of its runs and champions: by its commands, its git repository, its ledger, its REST API."""
+"""What a platform keeps on record of its runs and champions: in its commands, git repository, ledger and REST API."""
 
 import json
 import sqlite3
@@ -18,8 +18,8 @@ def champion(shop: Platform) -> dict[str, Any]:
     """The model's champion, as `clickflow status` says: version, previous, why, origin, …"""
     done = shop.command("status", "--json")
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)["models"][MODEL]["champion"]
-    return found
+    standing: dict[str, Any] = json.loads(done.stdout)["models"][MODEL]["champion"]
+    return standing
 
 
 def ledger(shop: Platform) -> list[dict[str, Any]]:
@@ -32,8 +32,8 @@ def listed(shop: Platform, run: str) -> dict[str, Any]:
     """A run, as `clickflow runs` says: state, params, models, reason, note, …"""
     done = shop.command("runs", "--limit", "0", "--json")
     assert done.returncode == 0, done.stderr
-    (found,) = [entry for entry in json.loads(done.stdout)["runs"] if entry["id"] == runs.run_id(run)]
-    return dict(found)
+    (run_entry,) = [entry for entry in json.loads(done.stdout)["runs"] if entry["id"] == runs.run_id(run)]
+    return dict(run_entry)
 
 
 def params(shop: Platform, run: str) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def result(shop: Platform, run: str, file: str) -> Any:
 def notices(shop: Platform, run: str) -> list[dict[str, Any]]:
     """What people were told of a run."""
     file = shop.home / "notices.jsonl"
-    told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return [notice for notice in told if notice["run"] == run]
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [notice for notice in lines if notice["run"] == run]
 
 
 def links(shop: Platform, run: str, task: str) -> dict[str, str]:
@@ -70,8 +70,8 @@ def page(shop: Platform, link: str) -> str:
     """The page behind a link into MLflow, as its UI asks for it."""
     server, _, place = link.partition("/#/")
     run, _, file = place.partition("/runs/")[2].partition("/artifacts/")
-    asked = shop.mlflow_request(f"{server}/get-artifact?path={file}&run_uuid={run}")
-    with urllib.request.urlopen(asked, timeout=60) as answer:
+    request = shop.mlflow_request(f"{server}/get-artifact?path={file}&run_uuid={run}")
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -84,27 +84,27 @@ def deadlines(shop: Platform, run: str) -> int:
 
 def asset(shop: Platform, uri: str) -> int:
     """The id of an asset."""
-    (found,) = [one for one in shop.get("/assets", limit=100)["assets"] if one["uri"] == uri]
-    return int(found["id"])
+    (entry,) = [one for one in shop.get("/assets", limit=100)["assets"] if one["uri"] == uri]
+    return int(entry["id"])
 
 
 def news(shop: Platform, uri: str) -> list[dict[str, Any]]:
     """The events of an asset, the newest first. Airflow answers 500 while a run that one called for is still queued."""
-    found: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
 
-    def told() -> bool:
+    def answered() -> bool:
         answer = shop.get("/assets/events", asset_id=asset(shop, uri), order_by="-timestamp")
-        found[:] = answer["asset_events"]
+        events[:] = answer["asset_events"]
         return True
 
-    shop.until(told, 120)
-    return found
+    shop.until(answered, 120)
+    return events
 
 
 def runs_of(shop: Platform, dag: str, kind: str) -> list[str]:
     """The runs of a DAG that were started so: `manual`, `scheduled`, `asset_triggered`, `backfill`."""
-    found = shop.get(f"/dags/{dag}/dagRuns", run_type=kind, order_by="run_after", limit=100)["dag_runs"]
-    return [str(run["dag_run_id"]) for run in found]
+    entries = shop.get(f"/dags/{dag}/dagRuns", run_type=kind, order_by="run_after", limit=100)["dag_runs"]
+    return [str(run["dag_run_id"]) for run in entries]
 
 
 def wait_for_run(shop: Platform, dag: str, kind: str, before: list[str], *, timeout: float) -> str:
