@@ -64,7 +64,7 @@ class Shop:
         return round(time.perf_counter() - began, 1)
 
 
-def found(shop: Shop) -> Any:
+def scored(shop: Shop) -> Any:
     """The test part, judged by what was exported last."""
     from clickflow.anomalies import search
     from clickflow.artefact import artefact
@@ -87,13 +87,13 @@ def ruled(shop: Shop) -> dict[str, Any]:
     return {name: rule(train, test) for name, rule in rules.RULES.items()}
 
 
-def without_times(found: Any) -> Any:
+def without_times(findings: Any) -> Any:
     """The score of the sequence model alone."""
     from clickflow.anomalies.signs import EVENNESS
     from clickflow.anomalies.surprise import PACE
 
-    kept = [k for k, name in enumerate(found.signs.names) if name not in (PACE, EVENNESS)]
-    return (found.signs.value[:, kept] ** 2).sum(axis=1)
+    kept = [k for k, name in enumerate(findings.signs.names) if name not in (PACE, EVENNESS)]
+    return (findings.signs.value[:, kept] ** 2).sum(axis=1)
 
 
 def worth(score: Any, kind: Any) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def simulated(folder: Path, seed: int, options: argparse.Namespace) -> dict[str,
     for training in (seed, seed + 100):
         seconds[f"train_{training}"] = shop.run("train next_step", "export next_step", seed=training)
         began = time.perf_counter()
-        models.append(found(shop))
+        models.append(scored(shop))
         seconds[f"judge_{training}"] = round(time.perf_counter() - began, 1)
     planted = truth.planted(shop.folder / "data/truth")
     kinds = dict(zip(planted.session_id, planted.kind, strict=True))
@@ -189,7 +189,7 @@ def uci(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     values = UCI | {"source.path": str(options.uci.resolve()), "models.next_step.budget.epochs": options.epochs}
     shop = Shop(folder, values | parse(options.set))
     seconds = shop.run("ingest", "validate", "sequences session", "train next_step", "export next_step")
-    own = found(shop)
+    own = scored(shop)
     events = f"read_parquet('{shop.folder}/data/events/**/*.parquet')"
     rows = duckdb.sql(
         f"""SELECT DISTINCT p.session_id FROM {events} p JOIN {events} c USING (user_id, item_id)

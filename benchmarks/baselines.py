@@ -51,22 +51,22 @@ def main() -> None:
     options(parser)
     parser.add_argument("--systems", default=",".join(RANKING), help="names, with commas; none: all")
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
-    result = measure(log(asked.train, asked.test, asked.tail, asked.longest), asked.systems.split(","))
+    args = parser.parse_args()
+    result = measure(log(args.train, args.test, args.tail, args.longest), args.systems.split(","))
     text = json.dumps(result, indent=2, sort_keys=True)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(text + "\n", encoding="utf-8")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
-def measure(found: SessionLog, names: list[str], *, timed: bool = True) -> dict[str, Any]:
+def measure(sessions: SessionLog, names: list[str], *, timed: bool = True) -> dict[str, Any]:
     if wrong := [name for name in names if name.split(":")[0] not in RANKING]:
         raise UsageError(f"no baseline {', '.join(wrong)}", next_step=f"there is: {', '.join(RANKING)}")
-    past, testing = history(found.train, known=found.items + FIRST_ITEM), found.test
-    asked = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
-    rows = np.flatnonzero(asked.has_next)
-    shown = recent(testing.item, asked, rows, LONGEST)
-    answers = testing.item[asked.event[rows] + 1]
+    past, testing = history(sessions.train, known=sessions.items + FIRST_ITEM), sessions.test
+    positions = questions(testing.offsets, np.arange(testing.n_sequences), LONGEST)
+    rows = np.flatnonzero(positions.has_next)
+    shown = recent(testing.item, positions, rows, LONGEST)
+    answers = testing.item[positions.event[rows] + 1]
     measured = {}
     for name in names:
         started = time.perf_counter()
@@ -107,17 +107,17 @@ def fit(system: str, past: History) -> Scores:
 def speed(past: History, name: str, shown: NDArray[np.int64]) -> dict[str, float]:
     """Sparse scores a second: of the test questions, and of training positions, each without its own session."""
     fitted = NEIGHBOURS[name](past)
-    asked = questions(past.offsets, np.arange(len(past.offsets) - 1), LONGEST)
-    rows = np.flatnonzero(asked.has_next)
+    positions = questions(past.offsets, np.arange(len(past.offsets) - 1), LONGEST)
+    rows = np.flatnonzero(positions.has_next)
     rows = np.sort(np.random.default_rng(0).choice(rows, min(TIMED, len(rows)), replace=False))
-    own = recent(past.item, asked, rows, LONGEST)
+    own = recent(past.item, positions, rows, LONGEST)
     started, cpu = time.perf_counter(), time.process_time()
     fitted.scores(shown)
     tested, tested_cpu = time.perf_counter() - started, time.process_time() - cpu
     started, cpu = time.perf_counter(), time.process_time()
     for first in range(0, len(rows), 10 * BLOCK):
         part = slice(first, first + 10 * BLOCK)
-        fitted.scores(own[part], asked.sequence[rows[part]])
+        fitted.scores(own[part], positions.sequence[rows[part]])
     left_out, left_out_cpu = time.perf_counter() - started, time.process_time() - cpu
     return {
         "questions_per_second": len(shown) / tested,

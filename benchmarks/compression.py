@@ -65,11 +65,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="none: as the held-out sessions bear out")
     parser.add_argument("--items", type=int)
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
-    result = untrained(asked.items) if asked.items else measure(asked)
+    args = parser.parse_args()
+    result = untrained(args.items) if args.items else measure(args)
     text = json.dumps(result, indent=2, sort_keys=True)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(text + "\n", encoding="utf-8")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
@@ -78,37 +78,37 @@ def preset() -> tuple[Model, Training]:
     return params.model("next_step"), replace(params.training, device="cpu", threads=1)
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     spec, settings = preset()
-    found = log(asked.train, asked.test, asked.tail, hold_out=next_item.HELD_OUT)
-    spec = next_item.next_item_alone(spec, clock=found.clock)
-    spec = replace(spec, budget=replace(spec.budget, epochs=asked.epochs))
-    fit = Fit(spec, settings, found)
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    sessions = log(args.train, args.test, args.tail, hold_out=next_item.HELD_OUT)
+    spec = next_item.next_item_alone(spec, clock=sessions.clock)
+    spec = replace(spec, budget=replace(spec.budget, epochs=args.epochs))
+    fit = Fit(spec, settings, sessions)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
     first = fit(spec, seeds[0])
     result: dict[str, Any] = {
-        "forms": forms(first, found.test, fit.sizes),
-        "items": found.items,
-        "train_events": found.train.n_events,
+        "forms": forms(first, sessions.test, fit.sizes),
+        "items": sessions.items,
+        "train_events": sessions.train.n_events,
         "spec": {"units": spec.encoder.units, "kind": spec.encoder.kind},
         "seeds": seeds,
     }
-    if not asked.no_students:
-        how = Distillation(teacher=TEACHER, weight=asked.weight, temperature=asked.temperature)
-        result["distillation"] = students(fit, replace(spec, distillation=how), seeds, first, found.test)
+    if not args.no_students:
+        how = Distillation(teacher=TEACHER, weight=args.weight, temperature=args.temperature)
+        result["distillation"] = students(fit, replace(spec, distillation=how), seeds, first, sessions.test)
     return result
 
 
 class Fit:
     """Trains networks on one log."""
 
-    def __init__(self, spec: Model, settings: Training, found: SessionLog) -> None:
+    def __init__(self, spec: Model, settings: Training, sessions: SessionLog) -> None:
         from clickflow.models.sizes import Sizes
 
-        self.spec, self.settings, self.log = spec, settings, found
-        measured = statistics({name: getattr(found.train, name) for name in ("gap", "since_start", "price")})
+        self.spec, self.settings, self.log = spec, settings, sessions
+        measured = statistics({name: getattr(sessions.train, name) for name in ("gap", "since_start", "price")})
         self.sizes = Sizes(
-            known=found.items + FIRST_ITEM,
+            known=sessions.items + FIRST_ITEM,
             actions=("view",),
             categories=1,
             statistics={name: (values["mean"], values["std"]) for name, values in measured.items()},
@@ -120,15 +120,15 @@ class Fit:
         from clickflow.training.loop import one_network
 
         started = time.process_time()
-        found = one_network(
+        network = one_network(
             spec, self.sizes, self.log.train, self.log.valid, seed=seed, settings=self.settings, checkpoints=None,
             watcher=None, overfit=False, max_steps=None, group=None, last_pass=False, taught=taught,
         ).network  # fmt: skip
         console.say(
             f"seed {seed}{', taught' if taught else ''}: {time.process_time() - started:.0f} s of the processor"
         )
-        assert isinstance(found, Network)
-        return found
+        assert isinstance(network, Network)
+        return network
 
 
 def students(fit: Fit, spec: Model, seeds: list[int], first: "Network", test: PackedSplit) -> dict[str, Any]:
@@ -173,11 +173,11 @@ def quality_of(network: "Network | Ensemble", test: PackedSplit) -> dict[str, fl
     from clickflow.training.validation import answer
 
     longest = network.spec.budget.max_length
-    asked = windows(test.offsets, longest, to_the_end=False, overlap=longest - 1)
-    found = answer(network, test, asked).heads["next_item"]
-    assert isinstance(found, Ranks)
-    figures = {"recall@20": found.recall(20), "mrr@20": found.mrr(20), "loss": float(found.losses.mean())}
-    return {name: round(value, 5) for name, value in figures.items()} | {"predictions": len(found.ranks)}
+    test_windows = windows(test.offsets, longest, to_the_end=False, overlap=longest - 1)
+    ranks = answer(network, test, test_windows).heads["next_item"]
+    assert isinstance(ranks, Ranks)
+    figures = {"recall@20": ranks.recall(20), "mrr@20": ranks.mrr(20), "loss": float(ranks.losses.mean())}
+    return {name: round(value, 5) for name, value in figures.items()} | {"predictions": len(ranks.ranks)}
 
 
 def forms(network: "Network", test: PackedSplit, sizes: "Sizes", *, answered: bool = True) -> dict[str, Any]:
@@ -187,8 +187,8 @@ def forms(network: "Network", test: PackedSplit, sizes: "Sizes", *, answered: bo
     from clickflow.artefact.windows import of_split
     from clickflow.models.ensemble import parameters
 
-    asked = of_split(test, np.arange(test.n_sequences), network.spec.budget.max_length)
-    found: dict[str, Any] = {}
+    positions = of_split(test, np.arange(test.n_sequences), network.spec.budget.max_length)
+    rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, model in graphs(network, sizes, Path(folder)):
             (Path(folder) / MODEL).write_bytes(model)
@@ -208,20 +208,20 @@ def forms(network: "Network", test: PackedSplit, sizes: "Sizes", *, answered: bo
             if answered:
                 translation = checks.identity(test, sizes)  # type: ignore[arg-type]
                 for metric in METRICS:
-                    values = quality.measure(artefact, test, asked, sizes, translation, {"next_item": metric})  # type: ignore[arg-type]
+                    values = quality.measure(artefact, test, positions, sizes, translation, {"next_item": metric})  # type: ignore[arg-type]
                     row[metric] = round(values["next_item"], 5)
             for sequences in (1, TOGETHER):
-                taken = checks.latencies(artefact, sizes, test, asked, sequences)  # type: ignore[arg-type]
+                taken = checks.latencies(artefact, sizes, test, positions, sequences)  # type: ignore[arg-type]
                 for part in (50, 99):
                     row[f"ms_p{part}_of_{sequences}"] = round(checks.within(taken, part / 100), 3)
-            found[name] = row
+            rows[name] = row
             console.say(f"{name}: {row}")
-    found["parameters"] = parameters(network)
+    rows["parameters"] = parameters(network)
     if answered:
         for name, other in left_out(network):
-            found[name] = quality_of(other, test)
-            console.say(f"{name}: {found[name]}")
-    return found
+            rows[name] = quality_of(other, test)
+            console.say(f"{name}: {rows[name]}")
+    return rows
 
 
 def _inputs(network: "Network") -> dict[str, str]:

@@ -112,13 +112,13 @@ def differences(
 
 def _filled(mine: Mapping[str, Any], others: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     """`mine`, with what a later commit has besides; a head that is not there is left out on purpose."""
-    found = dict(mine)
+    values = dict(mine)
     for name, value in others.items():
         if name not in mine and at != "heads":
-            found[name] = value
+            values[name] = value
         elif isinstance(value, Mapping) and isinstance(mine.get(name), Mapping):
-            found[name] = _filled(mine[name], value, name)
-    return found
+            values[name] = _filled(mine[name], value, name)
+    return values
 
 
 def _near(was: Any, is_now: Any, tolerance: float) -> bool:
@@ -155,9 +155,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _processor() -> str:
     """Its name, and whether it has the matrix units that round to bfloat16."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    found = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
-    matrix = "with" if "amx_tile" in found.get("flags", "") else "without"
-    return f"{found.get('model name', 'unknown')}, {matrix} matrix units"
+    fields = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
+    matrix = "with" if "amx_tile" in fields.get("flags", "") else "without"
+    return f"{fields.get('model name', 'unknown')}, {matrix} matrix units"
 
 
 if __name__ == "__main__":

@@ -107,22 +107,22 @@ def plant(source: Path, to: Path, name: str, seed: int) -> dict[str, list[int]]:
     return causes
 
 
-def chosen(asked: argparse.Namespace, heads: tuple[str, ...], kind: str) -> Params:
+def chosen(args: argparse.Namespace, heads: tuple[str, ...], kind: str) -> Params:
     """The params of the repository with one model."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     model: dict[str, Any] = {"unit": "session", "kind": kind, "heads": {head: {} for head in heads}}
     if kind == "network":
-        model |= {"encoder": {"kind": asked.encoder, "units": 64, "features": ["action", "gap"]}}
-        model |= {"budget": {"epochs": asked.epochs, "patience": 4}}
-    raw |= {"models": {"m": model}, "champion": {"m": 0}, "units": ["session"], "seed": asked.seed}
-    raw |= {"simulator": {"events": asked.events}, "evaluation": {}, "gate": {}, "promotion": {}}
+        model |= {"encoder": {"kind": args.encoder, "units": 64, "features": ["action", "gap"]}}
+        model |= {"budget": {"epochs": args.epochs, "patience": 4}}
+    raw |= {"models": {"m": model}, "champion": {"m": 0}, "units": ["session"], "seed": args.seed}
+    raw |= {"simulator": {"events": args.events}, "evaluation": {}, "gate": {}, "promotion": {}}
     raw["training"] = {"device": "cpu"}
     return check(raw)
 
 
-def served(asked: argparse.Namespace, folder: Path, heads: tuple[str, ...], kind: str) -> Served:
+def served(args: argparse.Namespace, folder: Path, heads: tuple[str, ...], kind: str) -> Served:
     """A model of the store below `folder`, trained and exported by the stages."""
-    params, paths = chosen(asked, heads, kind), Paths(folder)
+    params, paths = chosen(args, heads, kind), Paths(folder)
     stage.run(params, paths, "m")
     export.run(params, paths, "m")
     return Served.of("m", 1, paths.exported("m"))
@@ -131,7 +131,7 @@ def served(asked: argparse.Namespace, folder: Path, heads: tuple[str, ...], kind
 def named_first(model: Served, folder: Path, causes: list[int], head: str, cases: int) -> dict[str, Any]:
     """How often the cause of a visit of the test part is named first."""
     store = Paths(folder).sequences("session")
-    found: dict[str, list[float]] = {name: [] for name in ("first", "answered", "chance", "singly", "twice")}
+    outcomes: dict[str, list[float]] = {name: [] for name in ("first", "answered", "chance", "singly", "twice")}
     for index, place in enumerate(causes):
         whole = visits.question(store, "test", index).steps
         history, last = whole[:-1], whole[-1]
@@ -139,26 +139,26 @@ def named_first(model: Served, folder: Path, causes: list[int], head: str, cases
             continue
         ranked = head == "next_item"
         target = model.items.index_of[last.item] if ranked else None
-        told = why.explain(model, Question(history), head, target)
-        found["first"].append(told.effects[0].steps[0] == place)
+        explanation = why.explain(model, Question(history), head, target)
+        outcomes["first"].append(explanation.effects[0].steps[0] == place)
         own = why.explain(model, Question(history), head)
-        found["answered"].append(own.target == last.item if ranked else own.answer > BOUGHT / 2)
-        found["chance"].append(1 / len(history))
+        outcomes["answered"].append(own.target == last.item if ranked else own.answer > BOUGHT / 2)
+        outcomes["chance"].append(1 / len(history))
         again = why.explain(model, Question((*history[:-1], history[place], history[-1])), head, target)
         singles = [effect for effect in again.effects if effect.what == "step"]
         both = {place, len(history) - 1}
-        found["singly"].append(set(singles[0].steps) <= both and singles[0].effect > LEAST_EFFECT)
-        found["twice"].append(both <= set(again.effects[0].steps) and again.effects[0].effect > LEAST_EFFECT)
-        if len(found["first"]) == cases:
+        outcomes["singly"].append(set(singles[0].steps) <= both and singles[0].effect > LEAST_EFFECT)
+        outcomes["twice"].append(both <= set(again.effects[0].steps) and again.effects[0].effect > LEAST_EFFECT)
+        if len(outcomes["first"]) == cases:
             break
-    first, answered = np.array(found["first"], bool), np.array(found["answered"], bool)
+    first, answered = np.array(outcomes["first"], bool), np.array(outcomes["answered"], bool)
     return {
         "cases": len(first),
         "first": int(first.sum()),
         "answered": int(answered.sum()),
         "first_of_answered": round(float(first[answered].mean()), 4) if answered.any() else None,
-        "chance": round(float(np.mean(found["chance"])), 4),
-        "twice": {"by_single_steps": int(sum(found["singly"])), "as_explained": int(sum(found["twice"]))},
+        "chance": round(float(np.mean(outcomes["chance"])), 4),
+        "twice": {"by_single_steps": int(sum(outcomes["singly"])), "as_explained": int(sum(outcomes["twice"]))},
     }
 
 
@@ -169,27 +169,27 @@ MODELS = (
 )
 
 
-def planted(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def planted(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Simulate, plant, train, and ask."""
-    params, paths = chosen(asked, ("next_item",), "network"), Paths(folder / "simulated")
+    params, paths = chosen(args, ("next_item",), "network"), Paths(folder / "simulated")
     paths.root.mkdir()
     os.environ.setdefault("CLICKFLOW_HOME", str(folder / "home"))
     os.environ.setdefault("CLICKFLOW_PSEUDONYM_KEY", "one key for a benchmark, whose people are nobody's")
     os.chdir(paths.root)
     ingest.run(params, paths)
     prepare.run(params, paths, "session")
-    found = {}
+    results = {}
     for name, kind, heads in MODELS:
         own = folder / f"{name}-{kind}"
-        causes = plant(paths.sequences("session"), Paths(own).sequences("session"), name, asked.seed)
+        causes = plant(paths.sequences("session"), Paths(own).sequences("session"), name, args.seed)
         began = time.perf_counter()
-        model = served(asked, own, heads, kind)
+        model = served(args, own, heads, kind)
         seconds = round(time.perf_counter() - began, 1)
         (head,) = heads
-        found[f"{head}, {kind}"] = named_first(model, own, causes["test"], head, asked.cases) | {
+        results[f"{head}, {kind}"] = named_first(model, own, causes["test"], head, args.cases) | {
             "train_seconds": seconds
         }
-    return found
+    return results
 
 
 def untrained(
@@ -222,7 +222,7 @@ def untrained(
     model = params.models["next_step"]
     model = replace(model, encoder=replace(model.encoder, units=units), ensemble=kinds)
     torch.manual_seed(seed)
-    made = ensemble.build(
+    network = ensemble.build(
         model,
         Sizes(
             known=card.known,
@@ -233,9 +233,9 @@ def untrained(
             associations=associations.count(open_split(store, "train"), card.known)[0],
         ),
     )
-    change(made)
+    change(network)
     paths.trained("m").mkdir(parents=True)
-    saved.save(made, paths.trained("m"), {"data_sha256": card.sha256, "seed": seed})
+    saved.save(network, paths.trained("m"), {"data_sha256": card.sha256, "seed": seed})
     integrity.seal(paths.trained("m"))
     params = replace(params, models={"m": model}, champion={"m": 0})
     export.run(replace(params, export=replace(params.export, tolerance=1e-2)), paths, "m")
@@ -259,14 +259,14 @@ def speed(model: Served, rounds: int, seed: int) -> dict[str, Any]:
             began = time.perf_counter(), time.process_time()
             ask()
             taken[name].append([1000 * (time.perf_counter() - began[0]), 1000 * (time.process_time() - began[1])])
-    found: dict[str, Any] = {}
+    latencies: dict[str, Any] = {}
     for name, own in taken.items():
         wall, processor = np.array(own[3:]).T
         levels = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-        found[name] = {f"{level}_ms": _q(wall, at) for level, at in levels.items()} | {
+        latencies[name] = {f"{level}_ms": _q(wall, at) for level, at in levels.items()} | {
             "processor_ms": _q(processor, 0.5)
         }
-    return found | {"histories_asked": int(np.median(tried))}
+    return latencies | {"histories_asked": int(np.median(tried))}
 
 
 def _effects(model: Served, question: Question) -> None:
@@ -296,21 +296,21 @@ def main() -> None:
     parser.add_argument("--no-planted", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result there too")
-    asked = parser.parse_args()
-    file = asked.json.resolve() if asked.json else None
-    result: dict[str, Any] = {"benchmark": "explain", "settings": {k: str(v) for k, v in vars(asked).items()}}
+    args = parser.parse_args()
+    file = args.json.resolve() if args.json else None
+    result: dict[str, Any] = {"benchmark": "explain", "settings": {k: str(v) for k, v in vars(args).items()}}
     with tempfile.TemporaryDirectory(prefix="clickflow-explain-") as scratch:
         folder = Path(scratch)
-        if not asked.no_planted:
-            result["planted"] = planted(asked, folder)
-        sizes = [int(size) for size in asked.items.split(",") if size]
+        if not args.no_planted:
+            result["planted"] = planted(args, folder)
+        sizes = [int(size) for size in args.items.split(",") if size]
         threadpool_limits(1)  # as in a server
         result["speed"] = {}
         for size in sizes:
-            kinds = tuple(kind for kind in asked.ensemble.split(",") if kind)
-            model = untrained(folder / f"items{size}", size, asked.units, asked.seed, kinds=kinds)
-            fast = Served.of("m", 1, model.artefact.folder, threads=asked.threads)
-            result["speed"][str(size)] = speed(fast, asked.rounds, asked.seed)
+            kinds = tuple(kind for kind in args.ensemble.split(",") if kind)
+            model = untrained(folder / f"items{size}", size, args.units, args.seed, kinds=kinds)
+            fast = Served.of("m", 1, model.artefact.folder, threads=args.threads)
+            result["speed"][str(size)] = speed(fast, args.rounds, args.seed)
     hand_out(result | {"versions": versions("torch", "onnxruntime", "numpy")}, file)
 
 

@@ -2,7 +2,7 @@
 
 python benchmarks/flips.py [--flips 200] [--verbs status promote …] [--only home/mlflow.db …] [--seed 0] --json FILE
 
-A small shop of sessions, customers and series (`kills.made`), every stage run, champions, predictions in files and
+A small shop of sessions, customers and series (`kills.bare_shop`), every stage run, champions, predictions in files and
 tables, a log of answers, a forgotten person. Which files a verb reads is what strace sees it open. Again and again one
 bit of one of these is flipped, its times set back, the verb run, and all put back. `noticed`: an error in three parts
 that names the file, or its folder; `said`: the same results, and a word of the file; `harmless`: the same results;
@@ -142,14 +142,14 @@ HASHED: dict[integrity.Marks, str] = {}
 
 def listing(shop: kills.Shop) -> dict[str, str]:
     """The hash of every file that is to be the same after the same command."""
-    found = {}
+    digests = {}
     for path in shop.folder.rglob("*"):
         name = str(path.relative_to(shop.folder))
         if path.is_file() and not path.is_symlink() and not VOLATILE.search(name):
             marks = integrity.marks(path)
-            found[name] = HASHED.setdefault(marks, "") or sha256(path.read_bytes()).hexdigest()
-            HASHED[marks] = found[name]
-    return found
+            digests[name] = HASHED.setdefault(marks, "") or sha256(path.read_bytes()).hexdigest()
+            HASHED[marks] = digests[name]
+    return digests
 
 
 def put_back(shop: kills.Shop, kept: Path) -> None:
@@ -246,13 +246,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rng, found = random.Random(given.seed), []
+    rng, lines = random.Random(given.seed), []
     with tempfile.TemporaryDirectory(prefix="flips") as scratch:
         folder = given.shop or Path(scratch)
         shop = kills.Shop(folder / "at", folder / "kept")
         if not shop.folder.is_dir():
             folder.mkdir(exist_ok=True)
-            kills.made(folder, given.seed, wide=True)
+            kills.bare_shop(folder, given.seed, wide=True)
             finished(shop)
             shop.keep("finished")
         kept = shop.kept / "finished"
@@ -281,19 +281,19 @@ def main() -> None:
             at, bit = flip(path, rng)
             came, words = outcome(shop, name, verbs[name], path, env)
             file = str(path.relative_to(shop.folder))
-            found.append({"verb": name, "file": file, "byte": at, "bit": bit, "outcome": came, "words": words})
+            lines.append({"verb": name, "file": file, "byte": at, "bit": bit, "outcome": came, "words": words})
             if came not in ("noticed", "harmless"):
-                print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+                print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
             shutil.copy2(kept / path.relative_to(shop.folder), path)  # its size and time are as they were
             put_back(shop, kept)
-    table = {name: dict(Counter(each["outcome"] for each in found if each["verb"] == name)) for name in given.verbs}
+    table = {name: dict(Counter(each["outcome"] for each in lines if each["verb"] == name)) for name in given.verbs}
     result = {
-        "flips": len(found),
+        "flips": len(lines),
         "seed": given.seed,
         "files": len(by_file),
-        "outcomes": dict(Counter(each["outcome"] for each in found)),
+        "outcomes": dict(Counter(each["outcome"] for each in lines)),
         "by_verb": table,
-        "not_plain": [each for each in found if each["outcome"] not in ("noticed", "harmless", "said")],
+        "not_plain": [each for each in lines if each["outcome"] not in ("noticed", "harmless", "said")],
         "seconds": round(time.monotonic() - started),
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions("dvc", "mlflow", "torch", "pyarrow", "duckdb"),

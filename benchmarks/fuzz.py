@@ -51,7 +51,7 @@ def main() -> None:
         return
     started = time.monotonic()
     tasks = [(kind, at, min(at + BATCH, last)) for at in range(first, last, BATCH) for kind in chosen.formats]
-    found: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     lock = threading.Lock()
 
     def drain() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
                 task = tasks.pop(0)
             for line in batch(*task):
                 with lock:
-                    found.append(line)
+                    lines.append(line)
                     if line["outcome"] not in ("read", "refused"):
                         print(json.dumps(line), file=sys.stderr, flush=True)
 
@@ -71,21 +71,21 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    hand_out(summary(found, chosen.seeds, time.monotonic() - started), chosen.json)
+    hand_out(summary(lines, chosen.seeds, time.monotonic() - started), chosen.json)
 
 
-def summary(found: list[dict[str, Any]], seeds: str, seconds: float) -> dict[str, Any]:
+def summary(lines: list[dict[str, Any]], seeds: str, seconds: float) -> dict[str, Any]:
     """Counts by format, and all that is wrong."""
     formats = {
-        kind: dict(sorted(Counter(line["outcome"] for line in found if line["format"] == kind).items()))
-        for kind in dict.fromkeys(line["format"] for line in found)
+        kind: dict(sorted(Counter(line["outcome"] for line in lines if line["format"] == kind).items()))
+        for kind in dict.fromkeys(line["format"] for line in lines)
     }
     return {
-        "files": len(found),
+        "files": len(lines),
         "seeds": seeds,
         "formats": formats,
-        "slowest_seconds": round(max((line.get("seconds", 0.0) for line in found), default=0), 2),
-        "wrong": [line for line in found if line["outcome"] not in ("read", "refused")],
+        "slowest_seconds": round(max((line.get("seconds", 0.0) for line in lines), default=0), 2),
+        "wrong": [line for line in lines if line["outcome"] not in ("read", "refused")],
         "seconds": round(seconds, 1),
         "versions": versions("pyarrow", "duckdb", "orjson"),
     }
@@ -165,9 +165,9 @@ def attempt(kind: str, seed: int, root: Path) -> dict[str, Any]:
         wrong = refusal(error, file_path) or ("outputs were left" if listing(root) != before else "")
         return {"outcome": wrong or "refused", "done": file.done, "why": error.what[:300]}
     except BaseException as error:
-        told = faults.as_error(error)
+        known = faults.as_error(error)
         where = "".join(traceback.format_exception(error)[-6:])[-1500:]
-        return {"outcome": "traceback" if told is None else "no file named", "done": file.done, "why": where}
+        return {"outcome": "traceback" if known is None else "no file named", "done": file.done, "why": where}
     wrong = balance(card, paths) or ("a file that is cut off was read" if file.must_fail else "")
     return {"outcome": wrong or "read", "done": file.done, "why": json.dumps(card["reasons"]) if wrong else ""}
 

@@ -40,18 +40,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     first, last = map(int, chosen.seeds.split(":"))
-    started, found = time.monotonic(), []
+    started, lines = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         for kind in chosen.kinds:
             for seed in range(first, last):
                 line = attempt(kind, seed, chosen.artefact, Path(folder) / "w")
-                found.append(line)
+                lines.append(line)
                 if line["outcome"] not in KNOWN:
                     print(json.dumps(line), file=sys.stderr, flush=True)
     result = {
         "seeds": chosen.seeds,
-        "kinds": {kind: Counter(each["outcome"] for each in found if each["kind"] == kind) for kind in chosen.kinds},
-        "wrong": [each for each in found if each["outcome"] not in KNOWN],
+        "kinds": {kind: Counter(each["outcome"] for each in lines if each["kind"] == kind) for kind in chosen.kinds},
+        "wrong": [each for each in lines if each["outcome"] not in KNOWN],
         "seconds": round(time.monotonic() - started, 1),
         "versions": versions("onnxruntime", "pyarrow"),
     }
@@ -160,9 +160,9 @@ def _answers(served: Any) -> dict[str, Any]:
 
     ids = [name for name in served.items.ids if name][:3]
     steps = tuple(Step(item, "view", 1_767_607_200_000_000 + at * 60_000_000) for at, item in enumerate(ids))
-    found: dict[str, Any] = served.answers([Question(steps, 1_767_607_800_000_000)])
+    answer: dict[str, Any] = served.answers([Question(steps, 1_767_607_800_000_000)])
     served.items.about(2)
-    return found
+    return answer
 
 
 def ledger(random: Random, artefact: Path, root: Path) -> str:

@@ -85,11 +85,11 @@ def champion_rule(size: int, difference: float, trials: int, seed: int) -> dict[
         for trial in range(len(columns)):
             (n, a, b), (ns, many_a, many_b) = measured[3 * trial :][:3], drawn[:, 3 * trial : 3 * trial + 3].T
             for kind, wanted in rules.items():
-                decision, found = champion_decision(wanted, a / n, b / n, many_a / ns, many_b / ns)
+                decision, interval = champion_decision(wanted, a / n, b / n, many_a / ns, many_b / ns)
                 counts[kind][decision] += 1
-            above += found.low is not None and found.low > difference
-            below += found.high is not None and found.high < difference
-            widths.append((found.high or 0) - (found.low or 0))
+            above += interval.low is not None and interval.low > difference
+            below += interval.high is not None and interval.high < difference
+            widths.append((interval.high or 0) - (interval.low or 0))
     return {
         "sequences": size,
         "true_difference": difference,
@@ -156,7 +156,7 @@ def by_customer(trials: int, seed: int) -> list[dict[str, Any]]:
 
     `visits`: of a customer, drawn from a geometric or a log-normal distribution, so that a few have most.
     """
-    made = []
+    rows = []
     for name, spread in (("even", 0.0), ("uneven", 1.0), ("very uneven", 1.5)):
         rng = np.random.default_rng([seed, round(10 * spread)])
         errors = {"by_visit": 0, "by_customer": 0}
@@ -169,8 +169,8 @@ def by_customer(trials: int, seed: int) -> list[dict[str, Any]]:
                 drawn = bootstrap.resampled(sums, 400, seed)
                 low, _ = paired.bounds(float(difference.mean()), drawn[:, 0] / drawn[:, 1], CONFIDENCE)
                 errors[how] += low > 0
-        made.append({"customers": 300, "visits": name, "trials": trials} | {k: v / trials for k, v in errors.items()})
-    return made
+        rows.append({"customers": 300, "visits": name, "trials": trials} | {k: v / trials for k, v in errors.items()})
+    return rows
 
 
 def main() -> None:

@@ -213,9 +213,9 @@ def request(seed: int) -> tuple[str, Request]:
     return kind, KINDS[kind](draw)
 
 
-async def send(app: Any, asked: Request, seed: int = 0) -> tuple[int, dict[bytes, bytes], bytes]:
+async def send(app: Any, question: Request, seed: int = 0) -> tuple[int, dict[bytes, bytes], bytes]:
     """Status, headers and body of the answer; status 0: there was none. Some bodies come in pieces, or end early."""
-    method, path, headers, query, body = asked
+    method, path, headers, query, body = question
     draw = random.Random(-seed - 1)
     cut = draw.random() < 0.02
     half = len(body) // 2
@@ -226,15 +226,16 @@ async def send(app: Any, asked: Request, seed: int = 0) -> tuple[int, dict[bytes
     ]
     if cut:
         messages[-1] = {"type": "http.disconnect"}
-    status, told, parts = 0, {}, []
+    status, parts = 0, list[bytes]()
+    answer_headers: dict[bytes, bytes] = {}
 
     async def receive() -> Any:
         return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def keep(message: Any) -> None:
-        nonlocal status, told
+        nonlocal status, answer_headers
         if message["type"] == "http.response.start":
-            status, told = message["status"], dict(message["headers"])
+            status, answer_headers = message["status"], dict(message["headers"])
         else:
             parts.append(message.get("body", b""))
 
@@ -244,7 +245,7 @@ async def send(app: Any, asked: Request, seed: int = 0) -> tuple[int, dict[bytes
         "scheme": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8600),
     }  # fmt: skip
     await app(scope, receive, keep)
-    return (-1 if cut and not status else status), told, b"".join(parts)
+    return (-1 if cut and not status else status), answer_headers, b"".join(parts)
 
 
 def fault_of(status: int, headers: Mapping[bytes, bytes], body: bytes, method: str) -> str:
@@ -256,13 +257,13 @@ def fault_of(status: int, headers: Mapping[bytes, bytes], body: bytes, method: s
     if status < 400 or method == "HEAD":
         return ""
     try:
-        told = json.loads(body)
+        problem = json.loads(body)
     except ValueError:
         return f"status {status} without JSON: {body[:100]!r}"
     if (
         headers.get(b"content-type") != b"application/problem+json"
-        or told.get("status") != status
-        or not told.get("next")
+        or problem.get("status") != status
+        or not problem.get("next")
     ):
         return f"status {status} is no problem detail: {body[:200]!r}"
     return ""
@@ -275,17 +276,17 @@ async def storm(app: Any, requests: int, seed: int) -> dict[str, Any]:
     faults: dict[int, str] = {}
     slowest, begun = (0.0, 0), time.perf_counter()
     for own in range(seed, seed + requests):
-        kind, asked = request(own)
+        kind, question = request(own)
         since = time.perf_counter()
         try:
-            status, headers, body = await send(app, asked, own)
+            status, headers, body = await send(app, question, own)
         except Exception as error:
             status, headers, body = 0, {}, repr(error).encode()
         slowest = max(slowest, (time.perf_counter() - since, own))
         statuses[str(status) if status >= 0 else "hung up"] += 1
         kinds[f"{kind} {status // 100}xx" if status > 0 else f"{kind} none"] += 1
-        if fault := fault_of(status, headers, body, asked[0]):
-            faults[own] = f"{kind} {asked[0]} {asked[1][:60]}: {fault}"
+        if fault := fault_of(status, headers, body, question[0]):
+            faults[own] = f"{kind} {question[0]} {question[1][:60]}: {fault}"
     status, _, body = await send(app, post(random.Random(0), b'{"history":[{"item":"5"}]}', "/v1/recommend"))
     return {
         "requests": requests,
@@ -326,12 +327,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(storm(application(Path(folder)), args.requests, args.seed))
-    text = json.dumps(found, indent=2)
+        result = asyncio.run(storm(application(Path(folder)), args.requests, args.seed))
+    text = json.dumps(result, indent=2)
     if args.json:
         args.json.write_text(text + "\n")
     print(text)
-    raise SystemExit(0 if not found["fault_count"] and found["still_answers"] else 1)
+    raise SystemExit(0 if not result["fault_count"] and result["still_answers"] else 1)
 
 
 if __name__ == "__main__":

@@ -25,60 +25,60 @@ from clickflow.online import near
 from clickflow.online.table import Table
 from clickflow.sequences.indexes import FIRST_ITEM
 
-UNITS, LOUD, SPREAD, ASKED, BEST, SIZE = 128, 10, 0.8, 128, 20, 100
+UNITS, LOUD, SPREAD, QUERIES, BEST, SIZE = 128, 10, 0.8, 128, 20, 100
 
 
 def drawn(
-    items: int, *, near_each_other: bool, seed: int, size: int = SIZE, units: int = UNITS, asked: int = 2 * ASKED
+    items: int, *, near_each_other: bool, seed: int, size: int = SIZE, units: int = UNITS, questions: int = 2 * QUERIES
 ) -> tuple[Any, Any]:
-    """Vectors of items, and of `asked` questions; `size`: of a neighbourhood, about."""
+    """Vectors of items, and of as many `questions`; `size`: of a neighbourhood, about."""
     draw = np.random.default_rng(seed)
     middles = draw.standard_normal((max(items // size, 50), units)).astype(np.float32)
 
     def some(count: int, length: float) -> Any:
-        found = SPREAD * draw.standard_normal((count, units)).astype(np.float32)
+        vectors = SPREAD * draw.standard_normal((count, units)).astype(np.float32)
         if near_each_other:
-            found += middles[draw.integers(0, len(middles), count)]
-        return found * (length / np.linalg.norm(found, axis=1, keepdims=True))
+            vectors += middles[draw.integers(0, len(middles), count)]
+        return vectors * (length / np.linalg.norm(vectors, axis=1, keepdims=True))
 
-    return some(items, 1), some(asked, LOUD)
+    return some(items, 1), some(questions, LOUD)
 
 
 def taken(best: Callable[[Any, int], Any], queries: Any, together: int, rounds: int) -> float:
     """Milliseconds of this thread for a question."""
-    found = []
+    times = []
     for turn in range(rounds + 1):
         at = turn * together % (len(queries) - together)
         began = time.thread_time()
         best(queries[at : at + together], BEST + 13)
-        found.append(1000 * (time.thread_time() - began) / together)
-    return round(sorted(found[1:])[rounds // 2], 3)
+        times.append(1000 * (time.thread_time() - began) / together)
+    return round(sorted(times[1:])[rounds // 2], 3)
 
 
-def measured(vectors: Any, queries: Any, asked: argparse.Namespace) -> dict[str, Any]:
+def measured(vectors: Any, queries: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Exact and approximate."""
     result: dict[str, Any] = {"items": len(vectors)}
     began = time.process_time()
     exact = Table(vectors, FIRST_ITEM)
     result["exact"] = {"seconds": round(time.process_time() - began, 1)}
-    own, others = queries[:ASKED], queries[ASKED:]
+    own, others = queries[:QUERIES], queries[QUERIES:]
     with tempfile.TemporaryDirectory() as scratch:
         began = time.process_time()
         table = Table(vectors, FIRST_ITEM, scan=False)
-        made, quality = near.build(table, own, asked.recall, Path(scratch, ".near-one.faiss"))
-        result["approximate"] = {"seconds": round(time.process_time() - began, 1), "answers": made is not None}
+        index, quality = near.build(table, own, args.recall, Path(scratch, ".near-one.faiss"))
+        result["approximate"] = {"seconds": round(time.process_time() - began, 1), "answers": index is not None}
         if quality is not None:
             result["approximate"] |= {"lists": quality.lists, "read": quality.read, "recall": quality.recall}
-        ways = {"exact": exact.best} | ({"approximate": made.best} if made is not None else {})
-        if made is not None:
-            (rows, _, total), (right, _, totals) = made.best(others, BEST), exact.best(others, BEST)
+        ways = {"exact": exact.best} | ({"approximate": index.best} if index is not None else {})
+        if index is not None:
+            (rows, _, total), (right, _, totals) = index.best(others, BEST), exact.best(others, BEST)
             recall = np.mean([np.isin(one, row).mean() for one, row in zip(right, rows, strict=True)])
             error = np.quantile(np.abs(np.expm1(total - totals)), 0.95)
             result["approximate"] |= {"recall": round(float(recall), 4), "probability_error": round(float(error), 4)}
         for together in (1, 16):  # in turns, so that whatever else is at work holds up both
             for name, best in ways.items():
-                found = taken(best, queries, together, asked.rounds)
-                result[name].setdefault("processor_ms", {})[str(together)] = found
+                milliseconds = taken(best, queries, together, args.rounds)
+                result[name].setdefault("processor_ms", {})[str(together)] = milliseconds
     return result
 
 
@@ -89,18 +89,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result there too")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     import threadpoolctl
 
     near.ready().omp_set_num_threads(1)
     threadpoolctl.threadpool_limits(1)
-    shown = {name: str(value) for name, value in vars(asked).items() if name != "json"}
+    shown = {name: str(value) for name, value in vars(args).items() if name != "json"}
     result: dict[str, Any] = {"benchmark": "index", "settings": shown}
     for kind in ("neighbourhoods", "nowhere"):
-        for items in (int(each) for each in asked.items.split(",")):
-            vectors, queries = drawn(items, near_each_other=kind == "neighbourhoods", seed=asked.seed)
-            result.setdefault(kind, []).append(measured(vectors, queries, asked))
-    hand_out(result | {"versions": versions("faiss-cpu", "onnxruntime", "numpy")}, asked.json)
+        for items in (int(each) for each in args.items.split(",")):
+            vectors, queries = drawn(items, near_each_other=kind == "neighbourhoods", seed=args.seed)
+            result.setdefault(kind, []).append(measured(vectors, queries, args))
+    hand_out(result | {"versions": versions("faiss-cpu", "onnxruntime", "numpy")}, args.json)
 
 
 if __name__ == "__main__":

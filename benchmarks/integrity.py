@@ -78,17 +78,17 @@ def cost(folder: Path, events: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "clickflow.cli", *words]
         run = partial(subprocess.run, command, cwd=folder, check=True, capture_output=True)
         stages[words[0]] = cpu(run, resource.RUSAGE_CHILDREN)
-    made = [paths.events, paths.quarantine, paths.truth, paths.sequences("session")]
+    folders = [paths.events, paths.quarantine, paths.truth, paths.sequences("session")]
     time.sleep(0.1)  # what is younger is not remembered
     home = folder / "another home"
-    sealing = sum(cpu(partial(integrity.seal, each)) for each in made)
+    sealing = sum(cpu(partial(integrity.seal, each)) for each in folders)
     first = cpu(lambda: integrity.verify(paths.events, home=home))
     again = cpu(lambda: integrity.verify(paths.events, home=home))
     total = sum(stages.values())
     hashed = sealing + first + again  # ingest and sequences seal; validate checks first, sequences again
     return {
         "events": events,
-        "megabytes": {each.name: round(size(each) / 1e6, 1) for each in made},
+        "megabytes": {each.name: round(size(each) / 1e6, 1) for each in folders},
         "cpu_seconds": {name: round(value, 2) for name, value in stages.items()},
         "check_cpu_seconds": {"seal": round(sealing, 3), "first": round(first, 3), "again": round(again, 4)},
         "share_of_the_run": round(hashed / total, 4),
@@ -201,7 +201,7 @@ def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:
         "count": count,
         "seed": seed,
         "outcomes": dict(sum(table.values(), Counter())),
-        "by_kind": {name: dict(found) for name, found in table.items()},
+        "by_kind": {name: dict(counts) for name, counts in table.items()},
         "by_way": dict(sorted(by_way.items())),
         "not_noticed": examples,
     }

@@ -148,7 +148,7 @@ class Finished(Shop):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def made(folder: Path, seed: int, *, wide: bool = False) -> Shop:
+def bare_shop(folder: Path, seed: int, *, wide: bool = False) -> Shop:
     """The clone, its params and raw files, nothing run. `wide`: with models of customers and of series."""
     shop = Shop(folder / "at", folder / "kept")
     shop.folder.mkdir()
@@ -239,12 +239,12 @@ def files(shop: Shop) -> Any:
 def rows(shop: Shop) -> Any:
     """The rows of each table of predictions, and how many lines tell of them."""
     with closing(sqlite3.connect(shop.folder / "predictions.sqlite")) as con:
-        found = {}
+        contents = {}
         for (name,) in con.execute("select name from sqlite_master where type = 'table' order by 1").fetchall():
             every = con.execute(f'select * from "{name}"').fetchall()
             plain = "score_" in name  # lines carry the time
-            found[name] = len(every) if plain else sha256(repr(sorted(map(repr, every))).encode()).hexdigest()
-    return found
+            contents[name] = len(every) if plain else sha256(repr(sorted(map(repr, every))).encode()).hexdigest()
+    return contents
 
 
 @dataclass(frozen=True)
@@ -276,15 +276,15 @@ def kinds(somebody: str, *, wide: bool = False) -> dict[str, Kind]:
 
 def undisturbed(shop: Shop, every: Mapping[str, Kind], chosen: list[str]) -> dict[str, dict[str, Any]]:
     """Each kind once, and the states kept: what is seen then, the files, the seconds."""
-    found: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, dict[str, Any]] = {}
     if isinstance(shop, Finished):
         for name in chosen:
             shop.put_back(every[name].before)
             started = time.monotonic()
             shop.run(*every[name].words)
-            found[name] = {"seconds": time.monotonic() - started, "files": shop.listing()}
-            found[name]["seen"] = every[name].seen(shop)
-        return found
+            outcomes[name] = {"seconds": time.monotonic() - started, "files": shop.listing()}
+            outcomes[name]["seen"] = every[name].seen(shop)
+        return outcomes
 
     def once(name: str) -> None:
         started = time.monotonic()
@@ -293,7 +293,7 @@ def undisturbed(shop: Shop, every: Mapping[str, Kind], chosen: list[str]) -> dic
         here = shop.listing()
         if name in chosen:
             shop.keep("meanwhile")
-            found[name] = {"seen": every[name].seen(shop), "files": here, "seconds": seconds}
+            outcomes[name] = {"seen": every[name].seen(shop), "files": here, "seconds": seconds}
             shop.put_back("meanwhile")
 
     stages = [name for name in every if every[name].words[0] == "dvc"]
@@ -307,7 +307,7 @@ def undisturbed(shop: Shop, every: Mapping[str, Kind], chosen: list[str]) -> dic
         if name not in (*stages, "promote") and name in chosen:
             shop.put_back(every[name].before)
             once(name)
-    return found
+    return outcomes
 
 
 def kill(shop: Shop, name: str, kind: Kind, whole: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
@@ -361,14 +361,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rng, started, found = random.Random(given.seed), time.monotonic(), []
+    rng, started, lines = random.Random(given.seed), time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="kills") as scratch:
         wide = given.shop is not None or any(kind in WIDE for kind in given.kinds)
         if given.shop:
             shop: Shop = Finished(given.shop / "at", given.shop / "kept")
             shop.put_back("finished")
         else:
-            shop = made(Path(scratch), given.seed, wide=wide)
+            shop = bare_shop(Path(scratch), given.seed, wide=wide)
         name = somebody(shop)
         for folder in [shop.folder, *([shop.kept / "finished"] if given.shop else [])]:
             (folder / "somebody").write_text(name, encoding="utf-8")
@@ -378,16 +378,16 @@ def main() -> None:
             for kind in given.kinds:
                 if time.monotonic() - started > given.seconds:
                     break
-                found.append(kill(shop, kind, every[kind], whole[kind], rng))
-                print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-    table = {kind: dict(Counter(line["outcome"] for line in found if line["kind"] == kind)) for kind in given.kinds}
+                lines.append(kill(shop, kind, every[kind], whole[kind], rng))
+                print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
+    table = {kind: dict(Counter(line["outcome"] for line in lines if line["kind"] == kind)) for kind in given.kinds}
     result = {
-        "kills": len(found),
+        "kills": len(lines),
         "seed": given.seed,
         "undisturbed_seconds": {kind: round(whole[kind]["seconds"], 1) for kind in given.kinds},
         "outcomes": table,
-        "left": sum("left" in line for line in found),
-        "not_plain": [line for line in found if line["outcome"] != "equal" or "left" in line or "again" in line],
+        "left": sum("left" in line for line in lines),
+        "not_plain": [line for line in lines if line["outcome"] != "equal" or "left" in line or "again" in line],
         "seconds": round(time.monotonic() - started),
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions("dvc", "mlflow", "torch"),

@@ -25,7 +25,7 @@ from clickflow.training.loop import train
 from clickflow.training.networks import readable, sizes
 from clickflow.training.validation import answer, sample
 
-ASKED = 2000
+QUESTIONS = 2000
 """Questions of the test part, at most."""
 
 
@@ -46,9 +46,9 @@ def measure(spec: Model, store: Path, latest: int, seed: int, settings: Any) -> 
     began = time.process_time()
     trained = train(readable(spec, card), sizes(card), part, None, seed=seed, settings=settings)
     seconds = time.process_time() - began
-    windows = sample(of_split(test, spec.budget.max_length, at_end=True), ASKED)
-    found = answer(trained.network, test, windows).metrics(dict.fromkeys(spec.heads, 1.0))
-    kept = {name: found[name] for name in (*spec.heads, "recall@20") if name in found}
+    windows = sample(of_split(test, spec.budget.max_length, at_end=True), QUESTIONS)
+    metrics = answer(trained.network, test, windows).metrics(dict.fromkeys(spec.heads, 1.0))
+    kept = {name: metrics[name] for name in (*spec.heads, "recall@20") if name in metrics}
     return {**kept, "seconds": seconds, "weights": trained.history[-1].get("loss_weights", {})}
 
 
@@ -71,7 +71,7 @@ def main() -> None:
         encoder=replace(spec.encoder, units=wanted.units),
         budget=replace(spec.budget, epochs=wanted.epochs),
     )
-    found: dict[str, Any] = {}
+    ways: dict[str, Any] = {}
     for way, models in variants(spec).items():
         runs: list[dict[str, Any]] = []
         for seed in wanted.seeds:
@@ -79,9 +79,9 @@ def main() -> None:
             whole = {name: value for one in each for name, value in one.items()}
             runs.append(whole | {"seconds": sum(one["seconds"] for one in each)})
         numbers = [name for name in runs[0] if name != "weights"]
-        found[way] = {"mean": {name: mean(run[name] for run in runs) for name in numbers}, "seeds": runs}
+        ways[way] = {"mean": {name: mean(run[name] for run in runs) for name in numbers}, "seeds": runs}
     given = {name: str(value) for name, value in vars(wanted).items() if name != "json"}
-    hand_out({"given": given, "versions": versions("torch", "numpy"), **found}, wanted.json)
+    hand_out({"given": given, "versions": versions("torch", "numpy"), **ways}, wanted.json)
 
 
 if __name__ == "__main__":

@@ -63,25 +63,25 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, another value of the model's params")
     parser.add_argument("--baselines", default="", help="measured beside it on the same questions, with commas")
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
-    result = measure(asked)
+    args = parser.parse_args()
+    result = measure(args)
     text = json.dumps(result, indent=2, sort_keys=True)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(text + "\n", encoding="utf-8")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     params = load(Path(__file__).resolve().parents[1] / "params.yaml")
-    values = parse(asked.set)
-    threads = asked.threads or params.training.threads
-    settings = replace(params.training, device=asked.device, threads=threads, processes=asked.processes)
-    name, ensemble = PRESETS.get(asked.preset, (asked.preset, ()))
+    values = parse(args.set)
+    threads = args.threads or params.training.threads
+    settings = replace(params.training, device=args.device, threads=threads, processes=args.processes)
+    name, ensemble = PRESETS.get(args.preset, (args.preset, ()))
     spec = with_values(params, name, values).model(name)
-    files = (asked.train, asked.test, asked.tail, asked.longest)
-    found = log(*files, hold_out=0.0 if spec.budget.epochs else HELD_OUT)
-    training, testing = found.train, found.test
-    spec = next_item_alone(spec, clock=found.clock)
+    files = (args.train, args.test, args.tail, args.longest)
+    sessions = log(*files, hold_out=0.0 if spec.budget.epochs else HELD_OUT)
+    training, testing = sessions.train, sessions.test
+    spec = next_item_alone(spec, clock=sessions.clock)
     spec = replace(spec, ensemble=ensemble or spec.ensemble)
 
     import torch
@@ -96,14 +96,14 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
     measured = statistics({name: getattr(training, name) for name in ("gap", "since_start", "price")})
     sizes = Sizes(
-        known=found.items + FIRST_ITEM,
+        known=sessions.items + FIRST_ITEM,
         actions=("view",),
         categories=1,
         statistics={name: (values["mean"], values["std"]) for name, values in measured.items()},
     )
     watcher = Watcher()
     started, spent = time.perf_counter(), time.process_time()
-    work = partial(trained_by, spec, sizes, training, found.valid, asked.seed, settings)
+    work = partial(trained_by, spec, sizes, training, sessions.valid, args.seed, settings)
     with process_group(settings.processes, choose(settings).kind, work) as group:
         trained = work(group, watcher=watcher)
     train_seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - spent
@@ -116,10 +116,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     assert isinstance(answers, Ranks)
     rank_seconds = time.perf_counter() - started
     beside = {}
-    if asked.baselines:
+    if args.baselines:
         import baselines
 
-        beside = baselines.measure(log(*files), asked.baselines.split(","), timed=False)["systems"]
+        beside = baselines.measure(log(*files), args.baselines.split(","), timed=False)["systems"]
     return {
         **{f"recall@{k}": answers.recall(k) for k in CUTOFFS},
         **{f"mrr@{k}": answers.mrr(k) for k in CUTOFFS},
@@ -131,16 +131,16 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "kept_after_epochs": trained.history[trained.best_epoch - 1].get("valid", {}).get("after_epochs"),
         "train_cpu_seconds": cpu_seconds,
         "parameters": parameters(trained.network),
-        "items": found.items,
+        "items": sessions.items,
         "train_sessions": training.n_sequences,
         "train_events": training.n_events,
         "test_sessions": int((np.diff(testing.offsets) > 1).sum()),
         "features": list(spec.encoder.features),
-        "preset": asked.preset,
+        "preset": args.preset,
         "set": values,
         "baselines": beside,
         "ensemble": list(spec.ensemble),
-        "seed": asked.seed,
+        "seed": args.seed,
         "device": watcher.device,
         "threads": settings.threads,
         "processes": settings.processes,

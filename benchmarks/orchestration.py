@@ -80,8 +80,8 @@ def main() -> None:
     if skipped:
         result["skipped"] = skipped
 
-    def keep(found: dict[str, Any], name: str, value: Any) -> None:
-        found[name] = value
+    def keep(into: dict[str, Any], name: str, value: Any) -> None:
+        into[name] = value
         if wanted.json:
             wanted.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
@@ -217,27 +217,27 @@ def one_run(shop: Platform, rate: float) -> dict[str, Any]:
     ends = {name: _moment(task["end_date"]) for name, task in listed.items()}
     begins = {name: _moment(task["start_date"]) for name, task in listed.items()}
     queued = _moment(shop.run("retrain", run)["queued_at"])
-    found: dict[str, dict[str, float]] = {}
+    tasks: dict[str, dict[str, float]] = {}
     before = queued
     for name in sorted(listed, key=begins.__getitem__):
         own = stages.seconds.get(name, 0.0)
         whole = ends[name] - before
-        found[name] = {
+        tasks[name] = {
             "waited": round(begins[name] - before, 2),
             "task": round(ends[name] - begins[name], 2),
             "stage": round(own, 2),
             "over_the_stage": round(whole - own, 2),
         }
         before = ends[name]
-    costs = [task["over_the_stage"] for task in found.values()]
-    wall, own = before - queued, sum(task["stage"] for task in found.values())
+    costs = [task["over_the_stage"] for task in tasks.values()]
+    wall, own = before - queued, sum(task["stage"] for task in tasks.values())
     say(f"run: {wall:.0f} s, the stages {own:.0f} s; over the stage {statistics.mean(costs):.1f} s a task")
     return {
         "wall": round(wall, 1),
         "stages": round(own, 1),
         "over_the_stages": round(wall - own, 1),
         "over_the_stage_a_task": {"mean": round(statistics.mean(costs), 2), "most": max(costs)},
-        "tasks": found,
+        "tasks": tasks,
         "load": load(),
     }
 

@@ -158,8 +158,8 @@ class Platform:
 
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """The DAG run as the API shows it."""
-        found: dict[str, Any] = self.get(f"/dags/{dag}/dagRuns/{quote(run)}")
-        return found
+        state: dict[str, Any] = self.get(f"/dags/{dag}/dagRuns/{quote(run)}")
+        return state
 
     def wait(self, dag: str, run: str, *, timeout: float) -> str:
         """Wait until the DAG run is done; `success` or `failed`. Fails, with the tasks' states, where it takes longer.
@@ -214,12 +214,12 @@ class Platform:
         wanted = {f"CLICKFLOW_PLATFORM={self.home / 'platform'}"}
         if service:
             wanted.add(f"CLICKFLOW_SERVICE={service}")
-        found = []
+        ids = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if wanted <= set((folder / "environ").read_bytes().decode(errors="replace").split("\0")):
-                    found.append(int(folder.name))
-        return sorted(found)
+                    ids.append(int(folder.name))
+        return sorted(ids)
 
     def kill(self, service: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Kill the main process of a service, as supervisord knows it; which one that was."""

@@ -96,8 +96,8 @@ def judged(answer: str, said: Any, truth: Any) -> tuple[Any, float]:
 
 def learned_by(options: argparse.Namespace, answer: str, train: Rows, ways: Any, target: Any, truth: Any) -> Any:
     """Of each way the losses [N, L], mean of the seeds, and the rank measure by seed."""
-    found = {}
-    for name, (x, asked) in ways.items():
+    results = {}
+    for name, (x, x_test) in ways.items():
         both = []
         for seed in map(int, options.seeds.split(",")):
             fitted = estimators.fit(
@@ -109,19 +109,19 @@ def learned_by(options: argparse.Namespace, answer: str, train: Rows, ways: Any,
                 weights=estimators.recency(train.cut_off),
                 seed=seed,
             )
-            both.append(judged(answer, fitted.predict(asked).astype(np.float64), truth))
+            both.append(judged(answer, fitted.predict(x_test).astype(np.float64), truth))
         losses, ranks = zip(*both, strict=True)
-        found[name] = (np.mean(losses, axis=0), np.array(ranks))
-    return found
+        results[name] = (np.mean(losses, axis=0), np.array(ranks))
+    return results
 
 
-def told(found: Any, answer: str, owner: Any) -> dict[str, Any]:
+def compared(ways: Any, answer: str, owner: Any) -> dict[str, Any]:
     """Both ways, and the difference of their losses with an interval by customer."""
     result: dict[str, Any] = {}
-    for name, (losses, ranks) in found.items():
+    for name, (losses, ranks) in ways.items():
         result[name] = dict(zip(LOSSES[answer], losses.mean(axis=0).round(5).tolist(), strict=True))
         result[name] |= {RANKS[answer]: round(float(ranks.mean()), 5), "by_seed": ranks.round(5).tolist()}
-    less = found["with_embedding"][0] - found["hand_made"][0]
+    less = ways["with_embedding"][0] - ways["hand_made"][0]
     sums, _ = bootstrap.per_sequence(owner, np.hstack([less, np.ones((len(less), 1))]))
     drawn = bootstrap.resampled(sums, RESAMPLES, 0)
     low, high = bootstrap.interval(drawn[:, :-1] / drawn[:, -1:], 0.95)
@@ -156,19 +156,19 @@ def gain(store: Path, options: argparse.Namespace) -> dict[str, Any]:
     spend = head("amount", ways(), train.later.value, test.later.value)
     result: dict[str, Any] = {
         "rows": {"train": len(train.owner), "test": len(test.owner)},
-        "churn": told(churn, "probability", test.owner),
-        "spend": told(spend, "amount", test.owner),
+        "churn": compared(churn, "probability", test.owner),
+        "spend": compared(spend, "amount", test.owner),
     }
     column, codes = things(train)
     parts: list[Any] = []
     for code in codes:
-        (own, target), (asked, truth) = (rows.of(column, code) for rows in (train, test))
+        (own, target), (own_test, truth) = (rows.of(column, code) for rows in (train, test))
         if target.sum() >= LEAST and 0 < truth.sum() < len(truth):
-            parts.append(head("probability", ways(own, asked), target, truth))
+            parts.append(head("probability", ways(own, own_test), target, truth))
     if parts:
         mean = {name: tuple(np.mean([part[name][k] for part in parts], axis=0) for k in (0, 1)) for name in parts[0]}
         better = sum(part["with_embedding"][1].mean() > part["hand_made"][1].mean() for part in parts)
-        result["purchase"] = told(mean, "probability", test.owner)
+        result["purchase"] = compared(mean, "probability", test.owner)
         result["purchase"] |= {"of": column, "count": len(parts), "better_roc_auc": int(better)}
     return result
 
@@ -217,13 +217,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="clickflow-profile-") as scratch:
         store = store_of(options, options.keep or Path(scratch) / "shop")
         card = read_card(store)
-        found = verb.find(store, card, options.segments, 0)
+        profile = verb.find(store, card, options.segments, 0)
         result = {
             "benchmark": "profile",
-            "customers": len(found.customers),
+            "customers": len(profile.customers),
             "features": len(features.names("customer")),
-            "embedding": len(found.learned.names),
-            "segments": {"compared": found.compared, "stability": found.stability},
+            "embedding": len(profile.learned.names),
+            "segments": {"compared": profile.compared, "stability": profile.stability},
             "gain": gain(store, options),
         }
     settings = {name: str(getattr(options, name)) for name in ("kind", "seeds", "segments", "every_days", "set")}

@@ -63,40 +63,40 @@ def main() -> None:
     parser.add_argument("--heads", default="", help="beside it, with commas: learned together")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, another value of the model's params")
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(asked, Path(folder))
+        result = measure(args, Path(folder))
     text = json.dumps(result, indent=2, sort_keys=True)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(text + "\n", encoding="utf-8")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
-def chosen(asked: argparse.Namespace) -> Params:
+def chosen(args: argparse.Namespace) -> Params:
     """The params: those of the repository, with the log and the model asked for."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    if asked.log:
-        raw["source"] = {"kind": "files", "path": str(asked.log.resolve()), "preset": asked.preset}
+    if args.log:
+        raw["source"] = {"kind": "files", "path": str(args.log.resolve()), "preset": args.preset}
     else:
-        raw["simulator"] = {"events": asked.events}
-    raw["sequences"] = {"test_share": asked.test_share}
-    heads = [asked.head, *(name for name in asked.heads.split(",") if name)]
+        raw["simulator"] = {"events": args.events}
+    raw["sequences"] = {"test_share": args.test_share}
+    heads = [args.head, *(name for name in args.heads.split(",") if name)]
     raw["models"] = {MODEL: {"unit": "session", "heads": {name: {} for name in heads}, **NETWORK}}
     raw["evaluation"] = {"max_sequences": 100_000, "bootstrap": 0}
     raw |= {"gate": {}, "promotion": {}, "champion": {MODEL: 0}, "units": ["session"]}
-    return with_values(check(raw), MODEL, parse(asked.set))
+    return with_values(check(raw), MODEL, parse(args.set))
 
 
-def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the stages, and sum up."""
-    params, paths, head = chosen(asked), Paths(folder), asked.head
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    params, paths, head = chosen(args), Paths(folder), args.head
+    seeds = [int(seed) for seed in args.seeds.split(",")]
     os.environ.setdefault("CLICKFLOW_HOME", str(folder / "home"))
     os.environ.setdefault("CLICKFLOW_PSEUDONYM_KEY", "one key for a benchmark, whose people are nobody's")
     os.chdir(folder)
     ingest.run(params, paths)
     prepare.run(params, paths, "session")
-    told, tables, seconds = [], [], []
+    metrics, tables, seconds = [], [], []
     for place, seed in enumerate(seeds):
         own = replace(params, seed=seed)
         if place:  # the simple methods are the same whatever the seed
@@ -106,45 +106,45 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         seconds.append(round(time.perf_counter() - started, 1))
         export.run(own, paths, MODEL)
         evaluate.run(own, paths, MODEL)
-        told.append(read_json(paths.measured(MODEL)))
+        metrics.append(read_json(paths.measured(MODEL)))
         if not place:
             tables = [parquet.read_table(paths.evaluation(MODEL) / f"{head}.parquet")]
     return {
-        "questions": told[0]["details"][head]["questions"],
-        "share_of_yes": told[0]["details"][head]["share_of_yes"],
-        "sequences": told[0]["sequences"],
-        "overall": overall(told, head),
-        "by_steps_seen": by_steps(told, head),
-        "by_lead": told[0]["details"][head]["by_lead"],
+        "questions": metrics[0]["details"][head]["questions"],
+        "share_of_yes": metrics[0]["details"][head]["share_of_yes"],
+        "sequences": metrics[0]["sequences"],
+        "overall": overall(metrics, head),
+        "by_steps_seen": by_steps(metrics, head),
+        "by_lead": metrics[0]["details"][head]["by_lead"],
         f"against_{BESIDE}": against(tables[0]),
         "train_seconds": seconds,
         "seeds": seeds,
-        "set": asked.set,
+        "set": args.set,
         "head": head,
-        "heads": asked.heads,
+        "heads": args.heads,
     }
 
 
-def overall(told: list[dict[str, Any]], head: str) -> dict[str, Any]:
+def overall(metrics: list[dict[str, Any]], head: str) -> dict[str, Any]:
     """By system its metrics; of the network the mean over seeds."""
-    found = {}
-    for system, own in told[0][head].items():
+    systems = {}
+    for system, own in metrics[0][head].items():
         if own:
-            every = [each[head][system] for each in told if each[head].get(system)]
-            found[system] = {name: mean([each[name]["value"] for each in every]) for name in METRICS}
-    return found
+            every = [each[head][system] for each in metrics if each[head].get(system)]
+            systems[system] = {name: mean([each[name]["value"] for each in every]) for name in METRICS}
+    return systems
 
 
-def by_steps(told: list[dict[str, Any]], head: str) -> dict[str, Any]:
+def by_steps(metrics: list[dict[str, Any]], head: str) -> dict[str, Any]:
     """The same by the number of steps seen."""
-    cells = [each["details"][head]["by_steps_seen"] for each in told]
-    found: dict[str, Any] = {}
+    cells = [each["details"][head]["by_steps_seen"] for each in metrics]
+    steps: dict[str, Any] = {}
     for name, cell in cells[0].items():
-        found[name] = {key: cell[key] for key in ("questions", "share_of_yes")}
+        steps[name] = {key: cell[key] for key in ("questions", "share_of_yes")}
         for system in (key for key, own in cell.items() if isinstance(own, dict)):
             every = [each[name][system] for each in cells if system in each[name]]
-            found[name][system] = {metric: mean([one[metric] for one in every]) for metric in METRICS}
-    return found
+            steps[name][system] = {metric: mean([one[metric] for one in every]) for metric in METRICS}
+    return steps
 
 
 def mean(values: list[float | None]) -> float | None:
@@ -161,12 +161,12 @@ def against(table: Any) -> dict[str, Any]:
     seen = table["position"].to_numpy() + 1
     customer = table["customer"].to_numpy()
     rows_of = {"all": np.arange(len(target)), **dict(probability._steps(seen))}
-    found = {}
+    groups = {}
     for name, rows in rows_of.items():
         own, other = (cut(answers[system], rows) for system in ("candidate", BESIDE))
         differences = difference(own, other, target[rows], customer[rows])
-        found[name] = {"questions": len(rows), "yes": int(target[rows].sum()), **differences}
-    return found
+        groups[name] = {"questions": len(rows), "yes": int(target[rows].sum()), **differences}
+    return groups
 
 
 def cut(answers: probability.Probabilities, rows: NDArray[np.int64]) -> probability.Probabilities:
@@ -189,11 +189,11 @@ def difference(
         average, _ = probability._ordered(counts[:, :, 0], counts[:, :, 1])
         drawn.append({"average_precision": average, "log_loss": totals[:, -1] / counts.sum(axis=(1, 2))})
         measured.append(probability.measures(each, target, ()))
-    found = {}
+    intervals = {}
     for name in ("average_precision", "log_loss"):
         low, high = bootstrap.interval(drawn[0][name] - drawn[1][name], 0.95)
-        found[name] = [round(float(value), 6) for value in (measured[0][name] - measured[1][name], low, high)]
-    return found
+        intervals[name] = [round(float(value), 6) for value in (measured[0][name] - measured[1][name], low, high)]
+    return intervals
 
 
 if __name__ == "__main__":

@@ -38,22 +38,22 @@ KEPT = ["view", "cart", "favourite", "remove", "purchase", "impression", "click"
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def chosen(asked: argparse.Namespace) -> Params:
+def chosen(args: argparse.Namespace) -> Params:
     """The params of the repository, with a model of each kind."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    raw["simulator"] = {"events": asked.events}
+    raw["simulator"] = {"events": args.events}
     raw["sequences"] = {"session": {"event_types": KEPT}, "test_share": 0.2}
-    kinds = asked.kinds.split(",")
+    kinds = args.kinds.split(",")
     raw["models"] = {kind: {"unit": "session", "kind": kind, "heads": {HEAD: {}}} for kind in kinds}
     raw["evaluation"] = {"max_sequences": 1_000_000, "bootstrap": 0}
-    raw |= {"gate": {}, "promotion": {}, "champion": dict.fromkeys(kinds, 0), "units": ["session"], "seed": asked.seed}
+    raw |= {"gate": {}, "promotion": {}, "champion": dict.fromkeys(kinds, 0), "units": ["session"], "seed": args.seed}
     params = check(raw)
-    return with_values(params, "network", parse(asked.set)) if "network" in kinds else params
+    return with_values(params, "network", parse(args.set)) if "network" in kinds else params
 
 
-def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the stages, and sum up."""
-    params, paths = chosen(asked), Paths(folder)
+    params, paths = chosen(args), Paths(folder)
     os.environ.setdefault("CLICKFLOW_HOME", str(folder / "home"))
     os.environ.setdefault("CLICKFLOW_PSEUDONYM_KEY", "one key for a benchmark, whose people are nobody's")
     os.chdir(folder)
@@ -67,11 +67,11 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         export.run(params, paths, kind)
         result["seconds"][kind] = round(time.perf_counter() - began, 1)
         evaluate.run(params, paths, kind)
-        told = read_json(paths.evaluation(kind) / "metrics.json")
-        details = told["details"][HEAD]
+        metrics = read_json(paths.evaluation(kind) / "metrics.json")
+        details = metrics["details"][HEAD]
         result |= {"questions": details["questions"], "share_of_yes": details["share_of_yes"]}
         result["deciles"][kind] = [cell["lift"] for cell in details["deciles"]]
-        for system, own in (*told[HEAD].items(), ("true process", (told["oracle"] or {}).get(HEAD))):
+        for system, own in (*metrics[HEAD].items(), ("true process", (metrics["oracle"] or {}).get(HEAD))):
             if own:
                 name = f"{kind} (model)" if system == "candidate" else system
                 systems[name] = {metric: _value(own.get(metric)) for metric in METRICS}
@@ -81,8 +81,8 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return result | {"systems": systems}
 
 
-def _value(found: Any) -> Any:
-    return found.get("value") if isinstance(found, dict) else found
+def _value(cell: Any) -> Any:
+    return cell.get("value") if isinstance(cell, dict) else cell
 
 
 def main() -> None:
@@ -92,11 +92,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of log and training")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", type=Path, help="write the result there too")
-    asked = parser.parse_args()
-    file = asked.json.resolve() if asked.json else None
+    args = parser.parse_args()
+    file = args.json.resolve() if args.json else None
     with tempfile.TemporaryDirectory(prefix="clickflow-response-") as folder:
-        result = measure(asked, Path(folder))
-    settings = {name: getattr(asked, name) for name in ("events", "kinds", "seed", "set")}
+        result = measure(args, Path(folder))
+    settings = {name: getattr(args, name) for name in ("events", "kinds", "seed", "set")}
     hand_out({"benchmark": "response", "settings": settings, **result, "versions": versions("torch", "lightgbm")}, file)
 
 

@@ -34,7 +34,7 @@ OLD = 1 << 13
 """Sequences of a chunk, before."""
 
 
-def made(folder: Path, sequences: int, items: int) -> None:
+def prepare(folder: Path, sequences: int, items: int) -> None:
     """A store and an exported network in `folder`."""
     import small_models as small
 
@@ -127,8 +127,8 @@ def process(way: str, folder: Path, top: int, env: dict[str, str], kill: float =
     said, _ = child.communicate()
     if child.returncode:
         raise SystemExit(f"{way} ended with {child.returncode}")
-    found: dict[str, Any] = json.loads(said.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return figures
 
 
 @contextlib.contextmanager
@@ -152,37 +152,37 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.way:
-        sys.stdout.write(json.dumps(one(asked.way, asked.folder, asked.top)) + "\n")
+    args = parser.parse_args()
+    if args.way:
+        sys.stdout.write(json.dumps(one(args.way, args.folder, args.top)) + "\n")
         return
     from clickflow.system.files import sha256_folder
 
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
-        folder, found = Path(name), dict[str, dict[str, Any]]()
-        made(folder, asked.sequences, asked.items)
+        folder, ways = Path(name), dict[str, dict[str, Any]]()
+        prepare(folder, args.sequences, args.items)
         for way in ("one_file", "files", "again"):
-            found[way] = process(way, folder, asked.top, {})
-        first = process("resumed", folder, asked.top, {}, kill=found["files"]["seconds"] / 2)
-        found["resumed"] = process("resumed", folder, asked.top, {})
-        found["resumed"] |= {
-            "seconds": found["resumed"]["seconds"] + first["seconds"],
+            ways[way] = process(way, folder, args.top, {})
+        first = process("resumed", folder, args.top, {}, kill=ways["files"]["seconds"] / 2)
+        ways["resumed"] = process("resumed", folder, args.top, {})
+        ways["resumed"] |= {
+            "seconds": ways["resumed"]["seconds"] + first["seconds"],
             "partitions_kept": first["partitions"],
             "same_bytes": sha256_folder(folder / "resumed") == sha256_folder(folder / "files"),
         }
         for kind, url in urls.items():
-            found[kind] = process(kind, folder, asked.top, {URL: url})
-            found[f"pandas_{kind}"] = process(f"pandas_{kind}", folder, asked.top, {URL: url})
-    rows = asked.sequences * (asked.top + 1)
-    for values in found.values():
+            ways[kind] = process(kind, folder, args.top, {URL: url})
+            ways[f"pandas_{kind}"] = process(f"pandas_{kind}", folder, args.top, {URL: url})
+    rows = args.sequences * (args.top + 1)
+    for values in ways.values():
         values |= {
-            "sequences_per_second": asked.sequences / values["seconds"],
+            "sequences_per_second": args.sequences / values["seconds"],
             "rows_per_second": rows / values["seconds"],
         }
-    result = {"sequences": asked.sequences, "items": asked.items, "top": asked.top, "rows": rows, "ways": found}
+    result = {"sequences": args.sequences, "items": args.items, "top": args.top, "rows": rows, "ways": ways}
     text = json.dumps(result, indent=2)
-    if asked.json:
-        asked.json.write_text(text + "\n")
+    if args.json:
+        args.json.write_text(text + "\n")
     sys.stdout.write(text + "\n")
 
 

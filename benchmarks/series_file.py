@@ -240,14 +240,14 @@ def _number(text: str, mark: str, out: Rows) -> float:
 def _day(text: str, step: Step) -> tuple[int, str]:
     """Days since 1970 of a date, and what is wrong with it."""
     try:
-        if found := DAY.fullmatch(text):
-            parts = [int(part) for part in found.groups()[:7] if part is not None]
+        if match := DAY.fullmatch(text):
+            parts = [int(part) for part in match.groups()[:7] if part is not None]
             return _since(datetime.date(*parts)), ""
         for form, what in ((MONTH, "month"), (WEEK, "week")):
-            if found := form.fullmatch(text):
+            if match := form.fullmatch(text):
                 if step != what:
                     return 0, f"date {text!r} is a {what}, and --step is {step}"
-                one, two = map(int, found.groups())
+                one, two = map(int, match.groups())
                 day = datetime.date(one, two, 1) if what == "month" else datetime.date.fromisocalendar(one, two, 1)
                 return _since(day), ""
     except ValueError:

@@ -106,8 +106,8 @@ def postgresql() -> Server:
     if user:
         shutil.chown(folder, user)
     chosen, data = port(), folder / "data"
-    made = [str(initdb), "-D", str(data), "-U", "airflow", "--auth=trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(made, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    command = [str(initdb), "-D", str(data), "-U", "airflow", "--auth=trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(command, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     options = f"-p {chosen} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
     return Server([str(initdb.with_name("postgres")), "-D", str(data), *options.split()], chosen, folder, user)
 
@@ -153,15 +153,15 @@ def _redis() -> str:
 
 def _postgresql() -> tuple[Path, str | None]:
     """Its newest initdb, and the user that it is run as; None: who runs this."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
         raise SkipTest("no PostgreSQL server here: apt-get install postgresql")
     if os.geteuid() != 0:
-        return found[-1], None
+        return programs[-1], None
     user = next((name for name in ("postgres", "nobody") if _exists(name)), None)
     if user is None:
         raise SkipTest("PostgreSQL does not run as root, and there is no other user")
-    return found[-1], user
+    return programs[-1], user
 
 
 def _exists(name: str) -> bool:

@@ -66,20 +66,20 @@ def log(
     clock = bool(np.median(learned[2]) > CLOCK) if len(learned[2]) else False
     learned = (*learned[:2], ordered(learned[0], learned[2]))
     if test is not None:
-        asked = read(test)
+        testing = read(test)
     else:
         held = most(learned, longest) if longest is not None else last(learned, float(tail or 0))
-        asked, learned = chosen(learned, held), chosen(learned, ~held)
+        testing, learned = chosen(learned, held), chosen(learned, ~held)
     session, item, when = learned
     items, index = np.unique(item, return_inverse=True)
-    at = np.minimum(np.searchsorted(items, asked[1]), max(0, len(items) - 1))
-    known = items[at] == asked[1] if len(items) else np.zeros(len(at), bool)
-    session_asked, _, when_asked = chosen(asked, known)
+    at = np.minimum(np.searchsorted(items, testing[1]), max(0, len(items) - 1))
+    known = items[at] == testing[1] if len(items) else np.zeros(len(at), bool)
+    test_session, _, test_when = chosen(testing, known)
     rows, valid = (session, index + FIRST_ITEM, when), None
     if hold_out:
         late = last(rows, hold_out)
         rows, valid = chosen(rows, ~late), pack(*chosen(rows, late))
-    return SessionLog(pack(*rows), pack(session_asked, at[known] + FIRST_ITEM, when_asked), len(items), clock, valid)
+    return SessionLog(pack(*rows), pack(test_session, at[known] + FIRST_ITEM, test_when), len(items), clock, valid)
 
 
 def last(rows: Rows, share: float) -> NDArray[np.bool_]:
@@ -164,8 +164,8 @@ def ordered(session: NDArray[Any], when: NDArray[np.float64]) -> NDArray[np.floa
     turn = np.argsort(np.argsort(first))[number]
     # within a session as before: sessions are set apart by more than the longest of them
     span = when.max() - when.min() + 1
-    made: NDArray[np.float64] = turn * span + (when - when.min())
-    return made
+    order: NDArray[np.float64] = turn * span + (when - when.min())
+    return order
 
 
 def simulated(out: Path, *, events: int, items: int, seed: int) -> None:
@@ -193,8 +193,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    simulated(asked.out, events=asked.events, items=asked.items, seed=asked.seed)
+    args = parser.parse_args()
+    simulated(args.out, events=args.events, items=args.items, seed=args.seed)
 
 
 if __name__ == "__main__":

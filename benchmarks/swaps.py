@@ -120,14 +120,14 @@ def memory() -> float:
     return 0.0
 
 
-def measured(asked: argparse.Namespace, items: int, folder: Path) -> dict[str, Any]:
+def measured(args: argparse.Namespace, items: int, folder: Path) -> dict[str, Any]:
     """All of one number of items."""
     place_of = folder / f"shop{items}"
     place_of.mkdir()
-    shop = Shop.made(place_of, two_versions(asked.models or folder, items, asked), {"refresh_seconds": REFRESH})
+    shop = Shop.made(place_of, two_versions(args.models or folder, items, args), {"refresh_seconds": REFRESH})
     questions = [
         Question(tuple(Step(item=step["item"], action=step["action"]) for step in visit), 1_700_000_000_000_000)
-        for visit in histories(items, asked.seed)
+        for visit in histories(items, args.seed)
     ]
     paths = Paths(place_of)
     engine = Engine({})
@@ -135,14 +135,14 @@ def measured(asked: argparse.Namespace, items: int, folder: Path) -> dict[str, A
     champions.refresh()
     over = threading.Event()
     follower = threading.Thread(target=champions.follow, args=(REFRESH, over), daemon=True)
-    loop = Loop(engine, questions, asked.rate, follower)
+    loop = Loop(engine, questions, args.rate, follower)
     follower.start()
     thread = threading.Thread(target=partial(asyncio.run, loop.run()), daemon=True)
     thread.start()
-    time.sleep(max(TRIMS * REFRESH, asked.every / 2))
+    time.sleep(max(TRIMS * REFRESH, args.every / 2))
     windows: list[tuple[float, float]] = []
     seconds, processor, memories = [], [], []
-    for turn in range(asked.swaps):
+    for turn in range(args.swaps):
         number = 2 - turn % 2
         begun, own = time.perf_counter(), time.process_time()
         shop.crown(number)
@@ -154,7 +154,7 @@ def measured(asked: argparse.Namespace, items: int, folder: Path) -> dict[str, A
         windows.append((begun, time.perf_counter()))
         processor.append(round(time.process_time() - own, 2))
         memories.append(round(memory(), 1))
-        time.sleep(max(asked.every - (time.perf_counter() - begun), 1))
+        time.sleep(max(args.every - (time.perf_counter() - begun), 1))
     loop.stop = True
     thread.join(30)
     over.set()
@@ -173,7 +173,7 @@ def measured(asked: argparse.Namespace, items: int, folder: Path) -> dict[str, A
         "held_ms": [round(max((held for _, _, held, _ in each), default=0.0), 1) for each in swap],
         "stall_ms": [round(max((late for _, late, _, _ in each), default=0.0), 1) for each in swap],
         "calm_ms": round(max((late for at, late, _, _ in loop.stalls if not within(at)), default=0.0), 1),
-        "at": dict(sorted(worst.items(), key=lambda each: -each[1])[: asked.places]),
+        "at": dict(sorted(worst.items(), key=lambda each: -each[1])[: args.places]),
         "asked_ms": {
             name: percentiles([taken for at, taken in loop.taken if within(at) == during])
             for name, during in (("during", True), ("between", False))
@@ -195,22 +195,22 @@ def main() -> None:
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="where models are kept, and taken from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result there too")
-    asked = parser.parse_args()
-    asked.neighbourhoods = 0
-    file = asked.json.resolve() if asked.json else None
-    if asked.models:
-        asked.models = asked.models.resolve()
-        asked.models.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.neighbourhoods = 0
+    file = args.json.resolve() if args.json else None
+    if args.models:
+        args.models = args.models.resolve()
+        args.models.mkdir(parents=True, exist_ok=True)
     import threadpoolctl
 
     thrift()
     sys.setswitchinterval(SWITCH)
     threadpoolctl.threadpool_limits(1)
-    shown = {name: str(value) for name, value in vars(asked).items() if name not in ("json", "models")}
+    shown = {name: str(value) for name, value in vars(args).items() if name not in ("json", "models")}
     result: dict[str, Any] = {"benchmark": "swaps", "settings": shown, "machine_ms": [machine()], "items": {}}
     with tempfile.TemporaryDirectory(prefix="clickflow-swaps-") as scratch:
-        for size in (int(each) for each in asked.items.split(",")):
-            result["items"][str(size)] = measured(asked, size, Path(scratch))
+        for size in (int(each) for each in args.items.split(",")):
+            result["items"][str(size)] = measured(args, size, Path(scratch))
             progress(f"{size:,} items: {json.dumps(result['items'][str(size)]['held_ms'])}")
     result["machine_ms"].append(machine())
     result["load_average"] = round(os.getloadavg()[0], 1)

@@ -48,23 +48,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--profile", type=Path, help="a trace of ten steps of the last size, for chrome://tracing")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     params = load(Path(__file__).resolve().parents[1] / "params.yaml")
-    settings = replace(params.training, device=asked.device, threads=asked.threads)
+    settings = replace(params.training, device=args.device, threads=args.threads)
     spec = next_item_alone(params.model("next_step"), clock=True)
-    budget = replace(spec.budget, batch_tokens=asked.batch_tokens or spec.budget.batch_tokens)
-    sizes = [(asked.items[0], asked.events[0], asked.units[0])]
-    sizes += [(items, *sizes[0][1:]) for items in asked.items[1:]]
-    sizes += [(sizes[0][0], events, sizes[0][2]) for events in asked.events[1:]]
-    sizes += [(*sizes[0][:2], units) for units in asked.units[1:]]
+    budget = replace(spec.budget, batch_tokens=args.batch_tokens or spec.budget.batch_tokens)
+    sizes = [(args.items[0], args.events[0], args.units[0])]
+    sizes += [(items, *sizes[0][1:]) for items in args.items[1:]]
+    sizes += [(sizes[0][0], events, sizes[0][2]) for events in args.events[1:]]
+    sizes += [(*sizes[0][:2], units) for units in args.units[1:]]
     rows = []
     for items, events, units in sizes:
-        made = replace(spec, encoder=replace(spec.encoder, units=units), budget=budget)
-        rows.append({"items": items, "events": events, "units": units} | measured(made, settings, items, events))
+        sized = replace(spec, encoder=replace(spec.encoder, units=units), budget=budget)
+        rows.append({"items": items, "events": events, "units": units} | measured(sized, settings, items, events))
         console.say(f"{items:,} items, {events:,} events, {units} units: {rows[-1]['events_per_second']:,.0f} events/s")
-    if asked.profile:
-        profiled(made, settings, items, events, asked.profile)
-    hand_out({"rows": rows, "ceilings": ceilings(settings), "versions": versions("torch", "numpy")}, asked.json)
+    if args.profile:
+        profiled(sized, settings, items, events, args.profile)
+    hand_out({"rows": rows, "ceilings": ceilings(settings), "versions": versions("torch", "numpy")}, args.json)
 
 
 def numbers(text: str) -> list[int]:
@@ -99,12 +99,12 @@ def begun(spec: Model, settings: Training, items: int, events: int) -> "Trainer"
     from clickflow.training.trainer import Trainer
 
     split = drawn(items, events)
-    found = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
+    table = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
     sizes = Sizes(
         known=items + FIRST_ITEM,
         actions=("view",),
         categories=1,
-        statistics={name: (values["mean"], values["std"]) for name, values in found.items()},
+        statistics={name: (values["mean"], values["std"]) for name, values in table.items()},
     )
     return Trainer(spec, sizes, split, None, 0, choose(settings), overfit=False)
 
@@ -119,12 +119,12 @@ def stepping(run: "Trainer", settings: Training, steps: int) -> tuple[list[float
     with settled(run.device, settings.threads), learning(run.device):
         for chosen in run.plan(0)[run.state.progress.step : run.state.progress.step + steps]:
             began = time.perf_counter()
-            asked, _ = run.step(chosen)
+            count, _ = run.step(chosen)
             if run.device.kind == "cuda":
                 torch.cuda.synchronize()
             run.state.progress.step += 1
             seconds.append(time.perf_counter() - began)
-            questions += asked
+            questions += count
     return seconds, questions
 
 
@@ -183,14 +183,14 @@ def best(work: Callable[[], Any], settings: Training, times: int = 8) -> float:
     """The fewest seconds it took."""
     import torch
 
-    found = []
+    seconds = []
     for _ in range(times):
         began = time.perf_counter()
         work()
         if settings.device == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def profiled(spec: Model, settings: Training, items: int, events: int, file: Path) -> None:
@@ -200,9 +200,9 @@ def profiled(spec: Model, settings: Training, items: int, events: int, file: Pat
     run = begun(spec, settings, items, events)
     stepping(run, settings, WARM)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if settings.device == "cuda" else [])]
-    with profile(activities=activities) as found:
+    with profile(activities=activities) as trace:
         stepping(run, settings, 10)
-    found.export_chrome_trace(str(file))
+    trace.export_chrome_trace(str(file))
 
 
 if __name__ == "__main__":

@@ -91,9 +91,9 @@ def quiet(pot: Values, cells: Cells, watch: Watch, size: int, trials: int, seed:
     any_alone = any_bounded = 0
     for trial in range(trials):
         window = pot[draw.choice(rest, size, replace=False)]
-        found = drift.distances(cells, window, reference, sequences=len(train), alpha=level, seed=trial)
-        noisy = {name for name, each in found.items() if each.value > each.noise}
-        broken = {name for name, each in found.items() if each.value > (allowed[name] or 0) + each.noise}
+        distances = drift.distances(cells, window, reference, sequences=len(train), alpha=level, seed=trial)
+        noisy = {name for name, each in distances.items() if each.value > each.noise}
+        broken = {name for name, each in distances.items() if each.value > (allowed[name] or 0) + each.noise}
         for name in noisy:
             alone[name] += 1
         for name in broken:
@@ -126,7 +126,7 @@ def moved(split: PackedSplit, cells: Cells, watch: Watch, size: int, trials: int
     train, rest = np.array_split(np.random.default_rng(seed).permutation(len(pot)), 2)
     reference = cells.shares(pot[train].sum(axis=0))
     level = rule.alpha(watch, {rule.DRIFT: list(cells.sizes), rule.METRIC: list(DROPS)})
-    allowed, most, made = asdict(watch.max_drift), int(split.item.max()), []
+    allowed, most, rows = asdict(watch.max_drift), int(split.item.max()), []
     for share in MOVED:
         draw = np.random.default_rng(seed + 2)
         chosen = draw.random(split.n_events) < share
@@ -143,11 +143,11 @@ def moved(split: PackedSplit, cells: Cells, watch: Watch, size: int, trials: int
         }
         for trial in range(trials):
             window = changed[draw.choice(rest, size, replace=False)]
-            found = drift.distances(cells, window, reference, sequences=len(train), alpha=level, seed=trial)
-            for name, each in found.items():
+            distances = drift.distances(cells, window, reference, sequences=len(train), alpha=level, seed=trial)
+            for name, each in distances.items():
                 seen[name] += each.value > (allowed[name] or 0) + each.noise
         kept = ("event_types", "popularity", "hour", "price")
-        made.append(
+        rows.append(
             {
                 "sequences": size,
                 "share_changed": share,
@@ -155,7 +155,7 @@ def moved(split: PackedSplit, cells: Cells, watch: Watch, size: int, trials: int
                 "seen": {name: round(seen[name] / trials, 4) for name in kept},
             }
         )
-    return made
+    return rows
 
 
 def metric(watch: Watch, size: int, trials: int, drop: float, seed: int) -> dict[str, Any]:
@@ -174,9 +174,9 @@ def metric(watch: Watch, size: int, trials: int, drop: float, seed: int) -> dict
 
 def _measured(rng: np.random.Generator, size: int, drop: float, seed: int) -> Live:
     sequence = np.repeat(np.arange(size), rng.geometric(0.25, size))
-    found = ranks(rng, rng.normal(0, 0.7, size)[sequence])
-    found = np.where(rng.random(len(found)) < drop, 0, found).astype(np.int32)
-    gain = ranking.gains(found, [20])[:, ranking.names([20]).index(METRIC)]
+    rank = ranks(rng, rng.normal(0, 0.7, size)[sequence])
+    rank = np.where(rng.random(len(rank)) < drop, 0, rank).astype(np.int32)
+    gain = ranking.gains(rank, [20])[:, ranking.names([20]).index(METRIC)]
     sums, _ = bootstrap.per_sequence(sequence, np.stack([gain, np.ones(len(gain))], axis=1))
     drawn = bootstrap.resampled(sums, 400, seed)
     samples = (drawn[:, :1] / drawn[:, 1:])[:, 0]
@@ -192,29 +192,29 @@ def main() -> None:
     parser.add_argument("--sizes", default="100,300,1000")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     started, watch = time.perf_counter(), load(ROOT / "params.yaml").watch
-    split = log(asked.events, asked.items)
+    split = log(args.events, args.items)
     group = distributions.groups(np.bincount(split.item, minlength=int(split.item.max()) + 1)[FIRST_ITEM:])
     cells = Cells(tuple(map(str, range(int(split.action.max()) + 1))), group, distributions.price_edges(split.price))
-    pot, sizes = counts(split, cells), [int(size) for size in asked.sizes.split(",")]
+    pot, sizes = counts(split, cells), [int(size) for size in args.sizes.split(",")]
     result: dict[str, Any] = {"quiet": [], "moved": [], "metric": []}
     for size in sizes:
-        result["quiet"].append(quiet(pot, cells, watch, size, asked.trials, asked.seed))
+        result["quiet"].append(quiet(pot, cells, watch, size, args.trials, args.seed))
         print(result["quiet"][-1], file=sys.stderr)
-        result["moved"] += moved(split, cells, watch, size, max(10, asked.trials // 5), asked.seed)
+        result["moved"] += moved(split, cells, watch, size, max(10, args.trials // 5), args.seed)
         allowed = DROPS[METRIC]
-        result["metric"] += [metric(watch, size, asked.trials, d, asked.seed) for d in (0.0, allowed, 0.3, 0.5)]
+        result["metric"] += [metric(watch, size, args.trials, d, args.seed) for d in (0.0, allowed, 0.3, 0.5)]
     result |= {
         "watch": asdict(watch),
-        "events": asked.events,
+        "events": args.events,
         "sequences": split.n_sequences,
-        "seed": asked.seed,
+        "seed": args.seed,
         "seconds": round(time.perf_counter() - started, 1),
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions("numpy"),
     }
-    hand_out(result, asked.json)
+    hand_out(result, args.json)
 
 
 if __name__ == "__main__":
