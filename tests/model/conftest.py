@@ -44,12 +44,12 @@ def _quick_exports() -> Iterator[None]:
     """An export takes a second: half to make the graph, which is made once of one network, and a quarter for requests
     whose time no test asks for, which are fewer.
     """
-    made, graphs = networks.to_onnx, dict[str, bytes]()
+    exporter, graphs = networks.to_onnx, dict[str, bytes]()
 
     def to_onnx(network: Any) -> bytes:
         key = _content(network)
         if key not in graphs:
-            graphs[key] = made(network)
+            graphs[key] = exporter(network)
         return graphs[key]
 
     with pytest.MonkeyPatch.context() as patch:

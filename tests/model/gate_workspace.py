@@ -41,10 +41,10 @@ def ranks(sequence: NDArray[np.int32], hit: float, seed: int) -> Ranks:
     return np.where(hits, rng.integers(1, 21, len(sequence)), rng.integers(21, KNOWN, len(sequence))).astype(np.int32)
 
 
-def worse(found: Ranks, share: float, seed: int) -> Ranks:
-    """`found` with a share of its answers lost: every metric falls by this share, whatever it was."""
-    lost = np.random.default_rng(seed).random(len(found)) < share
-    return np.where(lost, 0, found).astype(np.int32)
+def worse(target_ranks: Ranks, share: float, seed: int) -> Ranks:
+    """`target_ranks` with a share of its answers lost: every metric falls by this share, whatever it was."""
+    lost = np.random.default_rng(seed).random(len(target_ranks)) < share
+    return np.where(lost, 0, target_ranks).astype(np.int32)
 
 
 def measured(
@@ -94,7 +94,7 @@ def measured(
             "customer": pa.array(owner),
             "position": pa.array((np.arange(n) - first).astype(np.int32)),
             "target": pa.array(np.where(beyond, KNOWN + 7, 7).astype(np.int32)),
-            **{f"rank_{name}": pa.array(found) for name, found in systems.items()},
+            **{f"rank_{name}": pa.array(target_ranks) for name, target_ranks in systems.items()},
             "length": pa.array((np.bincount(sequence)[sequence] + 1).astype(np.int32)),
             "day": pa.array(["2026-01-05"] * n),
             "hour": pa.array([f"{h:02d}" for h in hours]),
@@ -128,7 +128,8 @@ def measured(
     write_json(
         paths.measured(MODEL),
         {
-            "next_item": {name: metrics(np.ma.filled(found, 0)) for name, found in systems.items()} or None,
+            "next_item": {name: metrics(np.ma.filled(target_ranks, 0)) for name, target_ranks in systems.items()}
+            or None,
             "next_action": actions,
             "champion_version": champion,
             "best_version": champion if best is None else best,
@@ -147,22 +148,22 @@ def sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def metrics(found: Any) -> dict[str, Any]:
+def metrics(target_ranks: Any) -> dict[str, Any]:
     """recall, MRR and NDCG of ranks, without intervals."""
-    made: dict[str, float] = {}
+    values: dict[str, float] = {}
     for k in (1, 5, 10, 20):
-        hit = [int(rank) for rank in found if 1 <= rank <= k]
-        made[f"recall@{k}"] = len(hit) / len(found)
-        made[f"mrr@{k}"] = sum(1 / rank for rank in hit) / len(found)
-        made[f"ndcg@{k}"] = sum(1 / math.log2(rank + 1) for rank in hit) / len(found)
-    return {name: {"value": round(value, 6), "low": None, "high": None} for name, value in made.items()}
+        hit = [int(rank) for rank in target_ranks if 1 <= rank <= k]
+        values[f"recall@{k}"] = len(hit) / len(target_ranks)
+        values[f"mrr@{k}"] = sum(1 / rank for rank in hit) / len(target_ranks)
+        values[f"ndcg@{k}"] = sum(1 / math.log2(rank + 1) for rank in hit) / len(target_ranks)
+    return {name: {"value": round(value, 6), "low": None, "high": None} for name, value in values.items()}
 
 
 def _by_rows(losses: NDArray[Any], actions: Mapping[str, Any]) -> dict[str, Any]:
     """accuracy, unless it was not measured, and log_loss, as the rows give them."""
-    found = {"accuracy": float(np.mean(losses <= LN2)), "log_loss": float(losses.mean())}
+    values = {"accuracy": float(np.mean(losses <= LN2)), "log_loss": float(losses.mean())}
     said = actions["candidate"]
-    return {name: {"value": round(value, 6)} for name, value in found.items() if said[name]["value"] is not None}
+    return {name: {"value": round(value, 6)} for name, value in values.items() if said[name]["value"] is not None}
 
 
 def _confidence(losses: NDArray[Any], actions: Mapping[str, Any]) -> float:
@@ -180,8 +181,8 @@ def few_nats(n: int, mean: float, seed: int = 0) -> NDArray[Any]:
 
 def accurate(error: float | None = 0.02, accuracy: float | None = 0.7) -> dict[str, Any]:
     """next_action of metrics.json; `measured` puts the rows' own accuracy there, unless it is None."""
-    found = {"accuracy": {"value": accuracy, "low": None, "high": None}, "log_loss": {"value": 0.5}}
-    return {"candidate": {**found, "ece": {"value": error}}}
+    cells = {"accuracy": {"value": accuracy, "low": None, "high": None}, "log_loss": {"value": 0.5}}
+    return {"candidate": {**cells, "ece": {"value": error}}}
 
 
 def params_with(root: Path, champion: int = 0, **gate: Any) -> Params:
@@ -199,8 +200,8 @@ def params_with(root: Path, champion: int = 0, **gate: Any) -> Params:
 
 def decision(paths: Paths) -> dict[str, Any]:
     """decision.json."""
-    found: dict[str, Any] = read_json(paths.gate(MODEL) / "decision.json")
-    return found
+    content: dict[str, Any] = read_json(paths.gate(MODEL) / "decision.json")
+    return content
 
 
 def verdicts(paths: Paths) -> dict[str, str]:
@@ -221,6 +222,6 @@ def decided(root: Path, paths: Paths, champion: int = 0, **rules: Any) -> str:
 
 
 def rule(paths: Paths, start: str) -> dict[str, Any]:
-    found = [each for each in decision(paths)["rules"] if each["rule"].startswith(start)]
-    assert len(found) == 1, [each["rule"] for each in decision(paths)["rules"]]
-    return dict(found[0])
+    rules = [each for each in decision(paths)["rules"] if each["rule"].startswith(start)]
+    assert len(rules) == 1, [each["rule"] for each in decision(paths)["rules"]]
+    return dict(rules[0])

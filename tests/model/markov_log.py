@@ -53,12 +53,12 @@ def log(sessions: int, seed: int) -> PackedSplit:
 
 def sizes(split: PackedSplit, known: int = KNOWN) -> Sizes:
     """What the card of a store of `split` would say."""
-    found = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
+    table = statistics({name: getattr(split, name) for name in ("gap", "since_start", "price")})
     return Sizes(
         known=known,
         actions=ACTIONS,
         categories=2,
-        statistics={name: (values["mean"], values["std"]) for name, values in found.items()},
+        statistics={name: (values["mean"], values["std"]) for name, values in table.items()},
         item_codes=np.concatenate([np.zeros(2, np.int64), 1 + np.arange(known - 2) % 5])[:, None],
         associations=count(split, known)[0],
     )
@@ -66,15 +66,15 @@ def sizes(split: PackedSplit, known: int = KNOWN) -> Sizes:
 
 def model(*, epochs: int = 2, tokens: int = 256, patience: int = 9, negatives: int = 20, **choices: object) -> Model:
     """A small model; `choices` as in `small_models.spec`. It draws fewer negatives than there are items."""
-    made = small_spec(**{"features": ("action", "gap"), **choices})  # type: ignore[arg-type]
+    spec = small_spec(**{"features": ("action", "gap"), **choices})  # type: ignore[arg-type]
     return replace(
-        made,
-        encoder=replace(made.encoder, units=24),
+        spec,
+        encoder=replace(spec.encoder, units=24),
         heads={
             name: replace(head, negatives=negatives) if isinstance(head, RankingHead) else head
-            for name, head in made.heads.items()
+            for name, head in spec.heads.items()
         },
-        budget=replace(made.budget, epochs=epochs, batch_tokens=tokens, patience=patience, checkpoint_seconds=0.0),
+        budget=replace(spec.budget, epochs=epochs, batch_tokens=tokens, patience=patience, checkpoint_seconds=0.0),
     )
 
 

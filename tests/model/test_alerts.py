@@ -38,17 +38,17 @@ def family(name: str, there: dict[str, str]) -> str | None:
 
 def expressions(folder: Path) -> list[str]:
     board = json.loads((folder / "dashboard.json").read_text(encoding="utf-8"))
-    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    asked += [each["expr"] for each in board["annotations"]["list"]]
-    asked += [each["definition"] for each in board["templating"]["list"] if each["type"] == "query"]
-    return [*asked, *(rule["expr"] for rule in rules(folder))]
+    expressions_shown = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    expressions_shown += [each["expr"] for each in board["annotations"]["list"]]
+    expressions_shown += [each["definition"] for each in board["templating"]["list"] if each["type"] == "query"]
+    return [*expressions_shown, *(rule["expr"] for rule in rules(folder))]
 
 
 def test_every_metric_that_is_asked_for_is_one_that_the_server_shows(folder: Path) -> None:
     there, text = exported(), expressions(folder)
-    asked = {name for each in text for name in NAME.findall(each)}
-    assert len(asked) > 20
-    assert {name for name in asked if family(name, there) is None} == set()
+    names = {name for each in text for name in NAME.findall(each)}
+    assert len(names) > 20
+    assert {name for name in names if family(name, there) is None} == set()
 
 
 def test_every_label_that_is_asked_for_is_one_of_the_metric(folder: Path) -> None:

@@ -28,37 +28,37 @@ MODEL = "next_step"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Paths]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Paths]:
     """An artefact with random weights, and the paths of its shop."""
     paths, params = workspace(tmp_path_factory.mktemp("shop"))
     export.run(params, paths, MODEL)
     return load(paths.exported(MODEL), threads=1), paths
 
 
-def of_test(made: tuple[Artefact, Paths], chosen: Any) -> tuple[surprise.Surprise, Any]:
-    artefact, paths = made
+def of_test(exported: tuple[Artefact, Paths], chosen: Any) -> tuple[surprise.Surprise, Any]:
+    artefact, paths = exported
     store = paths.sequences("session")
     card, split = read_card(store), open_split(store, "test")
     translation = vocabularies.translation(store, card, artefact)
     return surprise.of(artefact, split, card, translation, np.asarray(chosen), lambda _: None), split
 
 
-def test_the_surprise_of_a_step_is_what_the_model_thought_of_it_before(made: tuple[Artefact, Paths]) -> None:
-    own, split = of_test(made, [3, 7])
-    artefact, paths = made
+def test_the_surprise_of_a_step_is_what_the_model_thought_of_it_before(exported: tuple[Artefact, Paths]) -> None:
+    own, split = of_test(exported, [3, 7])
+    artefact, paths = exported
     store = paths.sequences("session")
     translation = vocabularies.translation(store, read_card(store), artefact)
-    asked = questions(split.offsets, np.array([3, 7]), artefact.max_length)
-    answers = asking.answers(artefact, split, asked, np.arange(len(asked)), translation)
-    for row in range(len(asked)):
-        after = int(asked.event[row]) + 1
+    positions = questions(split.offsets, np.array([3, 7]), artefact.max_length)
+    answers = asking.answers(artefact, split, positions, np.arange(len(positions)), translation)
+    for row in range(len(positions)):
+        after = int(positions.event[row]) + 1
         for head in surprise.heads(artefact):
             channel, logs = own.channels[head.name], answers[head.name][row].astype(np.float64)
             if head.kind == "ranking":
-                came = int(translation.item[split.item[after]]) if asked.has_next[row] else 1
+                came = int(translation.item[split.item[after]]) if positions.has_next[row] else 1
                 assert np.isnan(channel.surprise[row]) == (came <= 1)
             else:
-                came = int(split.action[after]) if asked.has_next[row] else logs.shape[0] - 1
+                came = int(split.action[after]) if positions.has_next[row] else logs.shape[0] - 1
                 assert channel.came is not None and channel.came[row] == came
             if came > 1 or head.kind == "classes":
                 p = np.exp(logs)
@@ -84,12 +84,12 @@ def test_signs_are_of_one_size_at_every_length_and_grow_where_the_process_is_ano
     draw = np.random.default_rng(0)
     for length in (8, 30, 120):
         own, _ = true_process(np.full(800, length), draw)
-        found = signs.of(own, None, None)
-        assert found.names == ("kind=no", "kind=yes")
-        assert np.abs(found.value.mean(axis=0)).max() < 0.15 and 0.7 < found.value.std() < 1.15
+        measured = signs.of(own, None, None)
+        assert measured.names == ("kind=no", "kind=yes")
+        assert np.abs(measured.value.mean(axis=0)).max() < 0.15 and 0.7 < measured.value.std() < 1.15
         other, _ = true_process(np.full(200, length), draw, rate=0.6)
-        assert signs.of(other, None, None).score.mean() > (2 if length < 20 else 5) * found.score.mean()
-    assert found.observed[:, 1].mean() == pytest.approx(24, abs=1) and found.expected[0, 1] == pytest.approx(24)
+        assert signs.of(other, None, None).score.mean() > (2 if length < 20 else 5) * measured.score.mean()
+    assert measured.observed[:, 1].mean() == pytest.approx(24, abs=1) and measured.expected[0, 1] == pytest.approx(24)
 
 
 def test_times_are_too_fast_too_even_or_as_usual() -> None:
@@ -101,13 +101,15 @@ def test_times_are_too_fast_too_even_or_as_usual() -> None:
     split = SimpleNamespace(offsets=offsets, gap=flat, action=np.zeros(len(flat), np.uint8), item=np.zeros(len(flat)))
     pace = surprise.pace(SimpleNamespace(**{**vars(split), "offsets": offsets}), 1)
     own = surprise.Surprise(questions(offsets, np.arange(len(gaps)), 100), {})
-    found = signs.of(own, pace, split)
-    place = {name: k for k, name in enumerate(found.names)}
+    measured = signs.of(own, pace, split)
+    place = {name: k for k, name in enumerate(measured.names)}
     assert set(place) == {surprise.PACE, signs.EVENNESS}
-    assert np.argmax(found.score) == 401 and 400 in np.argsort(-found.score)[:10]
-    assert found.value[400, place["evenness"]] > 2.5 and found.value[401, place["pace"]] < -6
-    told = signs.words("pace", *(float(x[401, place["pace"]]) for x in (found.value, found.observed, found.expected)))
-    assert told.startswith("faster than usual") and "20 s are usual" in told
+    assert np.argmax(measured.score) == 401 and 400 in np.argsort(-measured.score)[:10]
+    assert measured.value[400, place["evenness"]] > 2.5 and measured.value[401, place["pace"]] < -6
+    text = signs.words(
+        "pace", *(float(x[401, place["pace"]]) for x in (measured.value, measured.observed, measured.expected))
+    )
+    assert text.startswith("faster than usual") and "20 s are usual" in text
 
 
 def test_a_customer_is_as_odd_as_their_visits_together_or_as_the_oddest() -> None:
@@ -118,9 +120,9 @@ def test_a_customer_is_as_odd_as_their_visits_together_or_as_the_oddest() -> Non
 
 
 def test_the_oddest_visits_are_told_and_written_the_same_twice(
-    made: tuple[Artefact, Paths], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: tuple[Artefact, Paths], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artefact, paths = made
+    artefact, paths = exported
     params = load_params(root / "params.yaml")
     how: dict[str, Any] = {"top": 3, "every": False, "exported": True, "as_json": True}
     for name in ("a", "b"):
@@ -134,20 +136,22 @@ def test_the_oddest_visits_are_told_and_written_the_same_twice(
     assert [case["score"] for case in cases] == pytest.approx(score[:3].round(2).tolist(), abs=0.011)
     assert all(set(case["steps"][1]["surprise"]) == {head.name for head in surprise.heads(artefact)} for case in cases)
     assert "<circle" in (tmp_path / "a" / "anomalies.html").read_text()
-    found = search.find(artefact, paths.sequences("session"), ("valid", "test"))
-    assert len(found.session) == 100 and found.rank.max() <= 1
-    assert found.known is not None and 0.5 < found.known < 1 and search.notes(found, 0) == []
-    few = replace(found, known=0.1)
+    findings = search.find(artefact, paths.sequences("session"), ("valid", "test"))
+    assert len(findings.session) == 100 and findings.rank.max() <= 1
+    assert findings.known is not None and 0.5 < findings.known < 1 and search.notes(findings, 0) == []
+    few = replace(findings, known=0.1)
     assert [note.split(":")[0][:30] for note in search.notes(few, 7, 3)] == [
         "the model knows the items of 1",
         "7 visits were left out of the ",
         "3 visits of too few steps are ",
     ]
-    store, newest = paths.sequences("session"), int(found.end.max())
+    store, newest = paths.sequences("session"), int(findings.end.max())
     odd = search.beside(params, paths, MODEL)(artefact, store, newest)
-    assert len(odd["odd_visits.parquet"]) == int((found.end == newest).sum()) and not len(odd["odd_customers.parquet"])
+    assert len(odd["odd_visits.parquet"]) == int((findings.end == newest).sum()) and not len(
+        odd["odd_customers.parquet"]
+    )
     assert odd["odd_visits.parquet"]["score"].to_pylist() == pytest.approx(
-        found.signs.score[found.end == newest].tolist(), abs=1e-5
+        findings.signs.score[findings.end == newest].tolist(), abs=1e-5
     )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -155,8 +159,8 @@ def test_the_oddest_visits_are_told_and_written_the_same_twice(
         search.run(params, paths, MODEL, out=tmp_path / "mine", **how)
 
 
-def test_planted_visits_stand_behind_the_shops_own_and_behave_as_their_kind(made: tuple[Artefact, Paths]) -> None:
-    store = made[1].sequences("session")
+def test_planted_visits_stand_behind_the_shops_own_and_behave_as_their_kind(exported: tuple[Artefact, Paths]) -> None:
+    store = exported[1].sequences("session")
     card, train, test = read_card(store), open_split(store, "train"), open_split(store, "test")
     cases = planted.plant(train, test, card, 0)
     count, split = int((cases.kind == "").sum()), cases.split
@@ -186,9 +190,9 @@ def test_planted_visits_stand_behind_the_shops_own_and_behave_as_their_kind(made
 
 
 def test_the_gate_holds_a_list_that_rules_beat_or_another_training_would_not_give(
-    made: tuple[Artefact, Paths], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: tuple[Artefact, Paths], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artefact, paths = made
+    artefact, paths = exported
     store = paths.sequences("session")
     shown = planted.judge(artefact, store, 0, artefact)
     assert set(shown["average_precision"]) == {"surprise", *rules.RULES} and shown["stability"]["spearman"] == 1.0
@@ -239,10 +243,10 @@ def test_rules_find_many_and_fast_steps() -> None:
     draw = np.random.default_rng(2)
     usual = np.abs(draw.normal(5, 2, (500, len(names))))
     usual[:, names.index("since_start")] = draw.uniform(200, 900, 500)
-    asked = usual[:20].copy()
-    asked[7] = 90
+    table = usual[:20].copy()
+    table[7] = 90
     for rule in rules.RULES.values():
-        assert int(np.argmax(rule(usual, asked))) == 7
-    asked = usual[:20].copy()
-    asked[5, names.index("since_start")] = 1
-    assert int(np.argmax(rules.rates(usual, asked))) == 5
+        assert int(np.argmax(rule(usual, table))) == 7
+    table = usual[:20].copy()
+    table[5, names.index("since_start")] = 1
+    assert int(np.argmax(rules.rates(usual, table))) == 5

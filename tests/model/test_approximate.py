@@ -26,18 +26,18 @@ def clustered(rows: int = 20_100, columns: int = 32) -> tuple[Table, Any]:
     middles = draw.standard_normal((200, columns))
 
     def near_middles(count: int, length: float) -> Any:
-        found = middles[draw.integers(0, 200, count)] + 0.7 * draw.standard_normal((count, columns))
-        return (length * found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        vectors = middles[draw.integers(0, 200, count)] + 0.7 * draw.standard_normal((count, columns))
+        return (length * vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
     return Table(near_middles(rows, 1), FIRST_ITEM, scan=False), near_middles(64, 8)
 
 
 def test_an_index_finds_nearly_all_of_the_best_and_weighs_all_items(tmp_path: Path) -> None:
     table, queries = clustered()
-    made, quality = near.build(table, queries, 0.95, tmp_path / ".near-a.faiss")
-    assert made is not None
+    index, quality = near.build(table, queries, 0.95, tmp_path / ".near-a.faiss")
+    assert index is not None
     assert quality is not None
-    rows, scores, total = made.best(queries, 20)
+    rows, scores, total = index.best(queries, 20)
     right, _, totals = table.exact(queries, 20)
     recall = np.mean([np.isin(own, row).mean() for own, row in zip(right, rows, strict=True)])
     assert recall == pytest.approx(quality.recall, abs=1e-4)
@@ -48,7 +48,7 @@ def test_an_index_finds_nearly_all_of_the_best_and_weighs_all_items(tmp_path: Pa
     assert quality.probability_error < 0.1
     for k, row in enumerate(rows):
         assert np.allclose(scores[k], table.vectors[row] @ queries[k], atol=1e-4)
-    every, _, _ = made.best(queries[:2], 2_000)  # so many that all are scored
+    every, _, _ = index.best(queries[:2], 2_000)  # so many that all are scored
     assert all(
         set(own.tolist()) == set(of.tolist()) for own, of in zip(every, table.exact(queries[:2], 2_000)[0], strict=True)
     )
@@ -58,8 +58,8 @@ def test_an_index_that_finds_too_few_is_left_and_its_quality_told(tmp_path: Path
     draw = np.random.default_rng(0)
     vectors = draw.standard_normal((20_100, 32)).astype(np.float32)  # no neighbourhoods at all
     queries = draw.standard_normal((16, 32)).astype(np.float32)
-    made, quality = near.build(Table(vectors, FIRST_ITEM, scan=False), queries, 0.999, tmp_path / ".near-a.faiss")
-    assert made is None
+    index, quality = near.build(Table(vectors, FIRST_ITEM, scan=False), queries, 0.999, tmp_path / ".near-a.faiss")
+    assert index is None
     assert quality is not None
     assert quality.recall < 0.999
 
@@ -127,9 +127,9 @@ def test_an_index_below_the_floor_does_not_answer_and_health_says_so(
     tmp_path, exact = shop
     served = Served.of(exact.model, 1, exact.artefact.folder, recall=1.01)
     assert not served.approximate
-    asked = Question(online_shop.history(tmp_path, served, 3))
-    found, right = (Engine({each.model: each}).answer(each.model, asked, Rules(k=5)) for each in (served, exact))
-    assert found.rankings == right.rankings
+    question = Question(online_shop.history(tmp_path, served, 3))
+    own, right = (Engine({each.model: each}).answer(each.model, question, Rules(k=5)) for each in (served, exact))
+    assert own.rankings == right.rankings
     engine = Engine({served.model: served})
     assert list(not_as_chosen(engine, Serve(index="approximate"))) == [f"index of {served.model}"]
     assert not not_as_chosen(engine, Serve())

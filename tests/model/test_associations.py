@@ -27,12 +27,12 @@ def at_times(sessions: list[list[int]], ends: list[int]) -> PackedSplit:
 
 def beside(session: list[int], known: int) -> dict[tuple[int, int], float]:
     """How much each pair of items (in either order) counts in a session."""
-    found: dict[tuple[int, int], float] = defaultdict(float)
+    counts: dict[tuple[int, int], float] = defaultdict(float)
     for a, one in enumerate(session):
         for b, other in enumerate(session):
             if a != b and abs(a - b) <= REACH and one != other and min(one, other) >= 2 and max(one, other) < known:
-                found[one, other] += 1 / abs(a - b)
-    return found
+                counts[one, other] += 1 / abs(a - b)
+    return counts
 
 
 @pytest.mark.parametrize("pairs", [1 << 25, 40])
@@ -60,8 +60,8 @@ def test_each_step_knows_what_stood_beside_its_items_in_the_sessions_before(
     for item in range(known):
         expected = {b: sum(one.get((item, b), 0) for one in counted) for b in range(known)}  # type: ignore[assignment]
         expected = {b: count for b, count in expected.items() if count}  # type: ignore[assignment]
-        found = {int(b): float(c) for b, c in zip(table.items[item], table.counts[item], strict=True) if b}
-        assert found == pytest.approx(expected, rel=1e-5)
+        counts = {int(b): float(c) for b, c in zip(table.items[item], table.counts[item], strict=True) if b}
+        assert counts == pytest.approx(expected, rel=1e-5)
         assert table.support[item] == pytest.approx(sum(expected.values()), rel=1e-5)
         assert (np.diff(table.counts[item]) <= 0).all(), "the most frequent neighbour first"
 

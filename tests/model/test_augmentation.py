@@ -36,8 +36,8 @@ def with_augmentation(spec: Model, **shares: float) -> Model:
 @given(st.integers(0, 99), st.floats(0.05, 0.95))
 def test_where_steps_change_places_questions_go_with_them(seed: int, share: float) -> None:
     batch, cut = given_batch(seed)
-    found = augmentation.changed(batch, replace(NOTHING, reorder=share), None, np.random.default_rng(seed))
-    item, action = found.inputs["item"], found.inputs["action"]
+    changed = augmentation.changed(batch, replace(NOTHING, reorder=share), None, np.random.default_rng(seed))
+    item, action = changed.inputs["item"], changed.inputs["action"]
     if share > FEW:
         assert not np.array_equal(item, batch.inputs["item"])
     for row, length in enumerate(cut.length):
@@ -46,10 +46,10 @@ def test_where_steps_change_places_questions_go_with_them(seed: int, share: floa
         pairs = list(zip(batch.inputs["item"][row], batch.inputs["action"][row], strict=True))
         assert sorted(zip(item[row], action[row], strict=True)) == sorted(pairs), "an action stays with its item"
         for step in range(length - 1):
-            assert found.targets["next_item"][0][row, step] in (-1, item[row, step + 1])
-            assert found.targets["next_action"][0][row, step] in (-1, action[row, step + 1])
-        assert found.targets["next_item"][0][row, length - 1] == batch.targets["next_item"][0][row, length - 1]
-    now, before = (np.count_nonzero(each.targets["next_item"][0] > 0) for each in (found, batch))
+            assert changed.targets["next_item"][0][row, step] in (-1, item[row, step + 1])
+            assert changed.targets["next_action"][0][row, step] in (-1, action[row, step + 1])
+        assert changed.targets["next_item"][0][row, length - 1] == batch.targets["next_item"][0][row, length - 1]
+    now, before = (np.count_nonzero(each.targets["next_item"][0] > 0) for each in (changed, batch))
     assert now > 0.5 * before
 
 
@@ -57,12 +57,12 @@ def test_where_steps_change_places_questions_go_with_them(seed: int, share: floa
 @given(st.integers(0, 99), st.floats(0.05, 0.95))
 def test_a_cropped_window_asks_what_it_still_reads(seed: int, share: float) -> None:
     _, cut = given_batch(seed)
-    found = augmentation.cropped(cut, share, np.random.default_rng(seed))
-    assert (found.length >= cut.length - cut.length // 2).all()
-    assert (found.start + found.length == cut.start + cut.length).all()
-    assert (found.start + found.first >= cut.start + cut.first).all()
-    assert (found.end == cut.end).all()
-    assert (found.first >= 0).all()
+    shorter = augmentation.cropped(cut, share, np.random.default_rng(seed))
+    assert (shorter.length >= cut.length - cut.length // 2).all()
+    assert (shorter.start + shorter.length == cut.start + cut.length).all()
+    assert (shorter.start + shorter.first >= cut.start + cut.first).all()
+    assert (shorter.end == cut.end).all()
+    assert (shorter.first >= 0).all()
 
 
 def test_masks_and_substitutes_have_their_share_and_leave_questions_alone() -> None:
@@ -81,22 +81,22 @@ def test_masks_and_substitutes_have_their_share_and_leave_questions_alone() -> N
     assert set(other.inputs["item"][new]) == {KNOWN - 2, KNOWN - 1}
     assert np.mean(new[there]) == pytest.approx(0.5, abs=0.12)
     for changed in (masked, other):
-        for head, asked in batch.targets.items():
-            assert all(np.array_equal(*pair) for pair in zip(changed.targets[head], asked, strict=True))
+        for head, targets in batch.targets.items():
+            assert all(np.array_equal(*pair) for pair in zip(changed.targets[head], targets, strict=True))
 
 
 def test_what_past_sessions_said_of_a_changed_step_is_not_used() -> None:
     batch, _ = given_batch(1)
     rows, steps = batch.inputs["item"].shape
     said = (np.ones((rows, steps, steps), np.float32), np.ones((rows, steps), np.float32))
-    found = augmentation.changed(batch, replace(NOTHING, mask=0.4, reorder=0.4), None, np.random.default_rng(1))
-    beside, support = augmentation.unsaid(said, found, batch, "next_item")
-    same = found.inputs["item"] == batch.inputs["item"]
+    changed = augmentation.changed(batch, replace(NOTHING, mask=0.4, reorder=0.4), None, np.random.default_rng(1))
+    beside, support = augmentation.unsaid(said, changed, batch, "next_item")
+    same = changed.inputs["item"] == batch.inputs["item"]
     assert np.array_equal(support > 0, same)
-    asked = found.targets["next_item"][0] == batch.targets["next_item"][0]
-    assert np.array_equal(beside > 0, same[:, None, :] & asked[:, :, None])
+    kept = changed.targets["next_item"][0] == batch.targets["next_item"][0]
+    assert np.array_equal(beside > 0, same[:, None, :] & kept[:, :, None])
     assert not same.all()
-    assert not asked.all()
+    assert not kept.all()
 
 
 @pytest.mark.parametrize("name", ["crop", "mask", "reorder", "substitute", "adversarial"])
@@ -115,9 +115,9 @@ def test_vectors_are_moved_to_where_the_loss_is_higher(monkeypatch: pytest.Monke
     real = trainer.loss
 
     def seen(*given: Any, **choices: Any) -> Any:
-        found = real(*given, **choices)
-        totals.append(float(found.total.detach()))
-        return found
+        step = real(*given, **choices)
+        totals.append(float(step.total.detach()))
+        return step
 
     monkeypatch.setattr(trainer, "loss", seen)
     spec = with_augmentation(model(epochs=3), adversarial=0.1)

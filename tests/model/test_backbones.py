@@ -55,12 +55,12 @@ def test_mingru_is_its_formula() -> None:
     shaken(layer)
     given = steps()
     gate, candidate, output = layer.parts(layer.norm(given)).chunk(3, -1)
-    state, found = torch.zeros(B, D), layer(given)
+    state, states = torch.zeros(B, D), layer(given)
     for t in range(T):
         z = torch.sigmoid(gate[:, t])
         state = (1 - z) * state + z * candidate[:, t]
         expected = given[:, t] + layer.out(state * output[:, t] * torch.sigmoid(output[:, t]))
-        torch.testing.assert_close(found[:, t], expected)
+        torch.testing.assert_close(states[:, t], expected)
 
 
 @pytest.mark.parametrize("relative", [True, False])
@@ -110,8 +110,8 @@ def test_order_matters_to_a_transformer_by_its_positions_alone() -> None:
     """The last state, of a sequence whose first two steps have changed places."""
     turned = steps(15)[:, [1, 0, *range(2, T)]]
     for positions in ("learned", "relative"):
-        made = shaken(backbone(spec("transformer", positions=positions).encoder, 15, MAX_LENGTH))
-        assert not torch.allclose(made(steps(15))[:, -1], made(turned)[:, -1], atol=1e-4), positions
+        encoder = shaken(backbone(spec("transformer", positions=positions).encoder, 15, MAX_LENGTH))
+        assert not torch.allclose(encoder(steps(15))[:, -1], encoder(turned)[:, -1], atol=1e-4), positions
     blind = shaken(Stack(15, D, [Block(D, 3, 0.0, MAX_LENGTH, relative=False)], None))
     torch.testing.assert_close(blind(steps(15))[:, -1], blind(turned)[:, -1])
 
@@ -121,7 +121,7 @@ def test_attention_over_items_is_a_weighted_mean_and_the_item_itself() -> None:
     assert isinstance(light, OverItems)
     assert light.project is None, "item vectors alone are not mixed"
     shaken(light)
-    given, found = steps(), light(steps())
+    given, states = steps(), light(steps())
     for t in range(T):
         scores = [
             (light.attention.query(given[:, t]) * given[:, s]).sum(-1) / D**0.5 + light.attention.distance[t - s]
@@ -129,7 +129,7 @@ def test_attention_over_items_is_a_weighted_mean_and_the_item_itself() -> None:
         ]
         weights = torch.stack(scores, -1).softmax(-1)
         mean = (weights.unsqueeze(-1) * given[:, : t + 1]).sum(1)
-        torch.testing.assert_close(found[:, t], given[:, t] + mean)
+        torch.testing.assert_close(states[:, t], given[:, t] + mean)
 
 
 def test_additive_attention_is_its_formula() -> None:
@@ -150,6 +150,6 @@ def test_self_attention_with_distances_beyond_the_longest_reads_them_as_the_long
     assert torch.isfinite(attention(steps())).all()
 
 
-@pytest.mark.parametrize(("units", "given", "made"), [(12, None, 2), (12, 4, 4), (9, None, 1)])
-def test_heads_follow_from_the_units_where_they_are_not_given(units: int, given: int | None, made: int) -> None:
-    assert heads(spec("transformer", units=units, attention_heads=given).encoder) == made
+@pytest.mark.parametrize(("units", "given", "number"), [(12, None, 2), (12, 4, 4), (9, None, 1)])
+def test_heads_follow_from_the_units_where_they_are_not_given(units: int, given: int | None, number: int) -> None:
+    assert heads(spec("transformer", units=units, attention_heads=given).encoder) == number

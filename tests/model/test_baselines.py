@@ -33,19 +33,19 @@ def test_the_other_baselines_agree_with_plain_references(sessions, session):
     counts = np.array([0, 0, *(flat.count(i) for i in range(2, KNOWN))])
     share = counts / (counts.sum() + 1)
     row = newest_first(session)
-    found = {name: RANKING[name](past)(row)[0] for name in ("popularity", "repeat", "markov")}
-    assert found["popularity"] == pytest.approx(share)
+    scores = {name: RANKING[name](past)(row)[0] for name in ("popularity", "repeat", "markov")}
+    assert scores["popularity"] == pytest.approx(share)
     follows = np.zeros(KNOWN)
     for each in sessions:
         for before, after in itertools.pairwise(each):
             if before == session[-1] >= 2 and after >= 2:
                 follows[after] += 1
-    assert found["markov"] == pytest.approx(follows + share)
+    assert scores["markov"] == pytest.approx(follows + share)
     newest = list(dict.fromkeys(item for item in session[::-1] if item >= 2))
     others = [i for i in range(2, KNOWN) if i not in newest]
-    order = np.argsort(-found["repeat"][2:], kind="stable") + 2
+    order = np.argsort(-scores["repeat"][2:], kind="stable") + 2
     assert order[: len(newest)].tolist() == newest, "too few sessions to learn another order than the newest first"
-    assert found["repeat"][others] == pytest.approx(share[others])
+    assert scores["repeat"][others] == pytest.approx(share[others])
 
 
 WANTED = {
@@ -82,14 +82,14 @@ def test_repeat_has_an_order_of_its_own_for_long_visits():
 @settings(max_examples=60, deadline=None)
 def test_what_repeat_knows_of_a_session_agrees_with_a_plain_count(sessions):
     seen = repeat.distinct(np.concatenate([newest_first(session) for session in sessions]))
-    found = sorted(zip(seen.row, seen.item, seen.count, seen.last, seen.first, seen.late.round(9), strict=True))
+    counted = sorted(zip(seen.row, seen.item, seen.count, seen.last, seen.first, seen.late.round(9), strict=True))
     plain = []
     for row, session in enumerate(sessions):
         back = session[::-1]
         for item in sorted({item for item in session if item >= 2}):
             at = [k for k, each in enumerate(back) if each == item]
             plain.append((row, item, len(at), at[0], at[-1], round(sum(repeat.FADING**k for k in at), 9)))
-    assert found == plain
+    assert counted == plain
 
 
 @pytest.mark.parametrize("name", sorted(RANKING))
@@ -97,19 +97,19 @@ def test_no_baseline_looks_ahead(name):
     draw = np.random.default_rng(0)
     fitted = RANKING[name](history([draw.integers(2, 30, 6).tolist() for _ in range(60)], known=30))
     items = draw.integers(2, 30, 40)
-    asked = questions([0, 12, 40], [0, 1], 8)
+    positions = questions([0, 12, 40], [0, 1], 8)
     changed = items.copy()
-    for k in range(len(asked)):
+    for k in range(len(positions)):
         changed[:] = items
-        changed[asked.event[k] + 1 :] = 5
+        changed[positions.event[k] + 1 :] = 5
         one = np.array([k])
-        assert np.array_equal(fitted(recent(items, asked, one, 8)), fitted(recent(changed, asked, one, 8)))
+        assert np.array_equal(fitted(recent(items, positions, one, 8)), fitted(recent(changed, positions, one, 8)))
 
 
 def test_the_items_read_are_the_latest_of_the_session_alone():
     items = np.arange(100, 120)
-    asked = questions([0, 5, 20], [1], 4)
-    shown = recent(items, asked, np.arange(len(asked)), 4)
+    positions = questions([0, 5, 20], [1], 4)
+    shown = recent(items, positions, np.arange(len(positions)), 4)
     assert shown[0].tolist() == [105, 0, 0, 0]
     assert shown[2].tolist() == [107, 106, 105, 0]
     assert shown[14].tolist() == [119, 118, 117, 116]
@@ -137,16 +137,16 @@ def test_vsknn_reaches_its_published_quality_on_bolcom(shop_data):
         known=len(index) + 2,
     )
     items, bounds = test.ItemId.map(index).to_numpy(np.int64), offsets(test)
-    asked = questions(bounds, np.arange(len(bounds) - 1), 50)
-    rows = np.flatnonzero(asked.has_next)
+    positions = questions(bounds, np.arange(len(bounds) - 1), 50)
+    rows = np.flatnonzero(positions.has_next)
     figures = {}
     for name in ("markov", "vsknn"):
         scores = RANKING[name](past)
-        found = [
-            ranking.ranks(scores(recent(items, asked, part, 50)), items[asked.event[part] + 1])
+        ranks = [
+            ranking.ranks(scores(recent(items, positions, part, 50)), items[positions.event[part] + 1])
             for part in np.array_split(rows, 4)
         ]
-        figures[name] = ranking.gains(np.concatenate(found), [20]).mean(axis=0)[:2]
+        figures[name] = ranking.gains(np.concatenate(ranks), [20]).mean(axis=0)[:2]
     # measured elsewhere on this file, recall@20 / MRR@20: V-SKNN .6681 / .2534, Markov .3888 / .2511
     assert figures["vsknn"] == pytest.approx([0.6681, 0.2534], abs=0.015)
     assert figures["markov"] == pytest.approx([0.3888, 0.2511], abs=0.015)
@@ -163,25 +163,25 @@ def test_item_knn_agrees_with_a_plain_reference(sessions, session):
             if other != item >= 2:
                 both = sum(item in each and other in each for each in inside)
                 expected[other] += math.exp(-back / 2) * both / math.sqrt((count[item] + 5) * (count[other] + 5))
-    found = itemknn.fit(history(sessions), damping=5.0, decay=2.0)(newest_first(session))[0]
-    assert found == pytest.approx(expected, abs=2e-9)  # popularity adds up to 1e-9
+    scores = itemknn.fit(history(sessions), damping=5.0, decay=2.0)(newest_first(session))[0]
+    assert scores == pytest.approx(expected, abs=2e-9)  # popularity adds up to 1e-9
     last_alone = itemknn.fit(history(sessions), decay=0)
     assert np.array_equal(last_alone(newest_first(session)), last_alone(newest_first(session[-1:])))
 
 
 def test_item_knn_reads_the_last_steps_of_a_long_sequence(monkeypatch):
     monkeypatch.setattr(itemknn, "LONGEST", 2)
-    found = itemknn.fit(history([[2, 3, 4]]))
-    assert found(newest_first([3]))[0, 4] > 1e-3
-    assert found(newest_first([3]))[0, 2] < 1e-8
+    fitted = itemknn.fit(history([[2, 3, 4]]))
+    assert fitted(newest_first([3]))[0, 4] > 1e-3
+    assert fitted(newest_first([3]))[0, 2] < 1e-8
 
 
 def test_popularity_of_late_halves_with_age():
     past = history([[2, 3], [3], [4]], ends=[0, 60, 100])
-    found = popularity.fit_decayed(past, half_life=0.2)(np.zeros((2, 3), np.int64))
-    assert found.shape == (2, KNOWN)
+    scores = popularity.fit_decayed(past, half_life=0.2)(np.zeros((2, 3), np.int64))
+    assert scores.shape == (2, KNOWN)
     # a fifth of the 100 between first and last: 5 half-lives ago, 2 ago, now
-    assert found[1, 2:5] == pytest.approx([1 / 32, 1 / 32 + 1 / 4, 1], rel=1e-6)
+    assert scores[1, 2:5] == pytest.approx([1 / 32, 1 / 32 + 1 / 4, 1], rel=1e-6)
     same_time = popularity.fit_decayed(history([[2, 2, 3]], ends=[7]))(np.zeros((1, 1), np.int64))[0]
     assert same_time[:4] == pytest.approx([0, 0, 2, 1])
 

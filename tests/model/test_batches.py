@@ -21,19 +21,19 @@ def test_every_question_is_asked_in_exactly_one_window(
 ) -> None:
     offsets = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))]).astype(np.int64)
     cut = windows(offsets, longest, to_the_end=to_the_end, overlap=longest - 1 if whole else None)
-    asked: list[int] = []
+    questions: list[int] = []
     for start, length, first, end in zip(cut.start, cut.length, cut.first, cut.end, strict=True):
         assert 0 < length <= longest
         sequence = int(np.searchsorted(offsets, end))
         begin = offsets[np.flatnonzero(offsets[1:] == end)].min()
         assert begin <= start
         assert start + length <= offsets[sequence]
-        asked += range(start + first, start + length)
+        questions += range(start + first, start + length)
         seen = longest if whole else longest // 2
         assert first == 0 or first + 1 >= seen
         assert first > 0 or start == begin or longest == 1
     expected = [step for a, b in pairwise(offsets) for step in range(a, b if to_the_end else max(a, b - 1))]
-    assert sorted(asked) == expected
+    assert sorted(questions) == expected
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 300), st.integers(0, 5))
@@ -78,11 +78,11 @@ def test_a_batch_is_what_a_plain_reading_gives() -> None:
             assert batch.inputs["item"][w, t] == (item if item < known else 1)
             assert batch.inputs["gap"][w, t] == split.gap[at]
             assert batch.inputs["price"][w, t] == 0, "a missing price is 0"
-            asked = t >= cut.first[w]
+            due = t >= cut.first[w]
             following = split.item[at + 1] if at + 1 < end else 0
-            assert next_item[w, t] == (following if asked and 0 < following < known else -1)
+            assert next_item[w, t] == (following if due and 0 < following < known else -1)
             action = split.action[at + 1] if at + 1 < end else len(ACTIONS)
-            assert next_action[w, t] == (action if asked else -1)
+            assert next_action[w, t] == (action if due else -1)
 
 
 def test_an_unknown_item_is_read_but_never_a_target() -> None:

@@ -71,8 +71,8 @@ def test_stopped_after_so_many_steps_and_continued(kind: str, steps: int, tmp_pa
 
     expected = go(None)
     go(checkpoints, steps)
-    found = go(checkpoints)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    weights = go(checkpoints)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_a_finished_training_is_not_done_again(tmp_path: Path, undisturbed: Path) -> None:
@@ -109,10 +109,10 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_message(damage: str, suffix:
         path.write_text(path.read_text(encoding="utf-8").replace('"step": 3', '"step": 7'), encoding="utf-8")
     else:
         DAMAGE[damage](tmp_path / f"step-000000003{suffix}")
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.state == {"step": 2}
-    assert found.tensors["weights"].tolist() == [2.0, 2.0, 2.0]
+    checkpoint = checkpoints.newest()
+    assert checkpoint is not None
+    assert checkpoint.state == {"step": 2}
+    assert checkpoint.tensors["weights"].tolist() == [2.0, 2.0, 2.0]
     if (damage, suffix) != ("gone", ".json"):
         assert len(said) == 1
         assert "step-000000003" in said[0]
@@ -143,9 +143,9 @@ def test_progress_survives_json_to_the_last_digit(tmp_path: Path) -> None:
     progress = Progress(epoch=1, batch=3, step=9, sums={"next_item": [1 / 3 * 1e7, 12]}, best_loss=0.1 + 0.2)
     checkpoints = Checkpoints(tmp_path, 0.0)
     checkpoints.save(9, Checkpoint({}, vars(progress)))
-    found = checkpoints.newest()
-    assert found is not None
-    assert Progress(**found.state) == progress
+    checkpoint = checkpoints.newest()
+    assert checkpoint is not None
+    assert Progress(**checkpoint.state) == progress
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_training(tmp_path: Path, undisturbed: Path) -> None:

@@ -117,12 +117,12 @@ def test_everybody_who_bought_lately_is_scored_as_of_the_end_of_the_log(
     assert card["rows"] == {"churn.parquet": len(users), "segments.parquet": len(users)}
     assert card["tables"] == {"clickflow_churn_churn": len(users), "clickflow_churn_segments": len(users)}
     with closing(sqlite3.connect(tmp_path / "scores.sqlite")) as con:
-        found = con.execute(
+        rows = con.execute(
             "SELECT user_id, probability, segment FROM clickflow_churn_churn JOIN clickflow_churn_segments "
             "USING (batch, user_id) WHERE batch = (SELECT batch FROM clickflow_score_current WHERE model = 'churn')"
         ).fetchall()
-    assert {user: chance for user, chance, _ in found} == dict(zip(users, scored["probability"], strict=True))
-    assert len({segment for *_, segment in found}) == 2
+    assert {user: chance for user, chance, _ in rows} == dict(zip(users, scored["probability"], strict=True))
+    assert len({segment for *_, segment in rows}) == 2
     with pytest.raises(UsageError, match="--all goes with --out or --sql"):
         call("score", "churn", "--sql")
 
@@ -160,12 +160,12 @@ def test_a_customer_is_asked_once_about_all_before_the_cut_off(tmp_path: Path) -
     card = write_store(store, {"train": {name: np.asarray(each) for name, each in (steps | bounds).items()}})
     train = open_split(store, "train")
     assert churn.targets(train, train.end - 1, train.until, card).tolist() == [1, 1, 0]
-    asked = of_split(train, [0, 1, 2], 2)
-    assert asked.event.tolist() == [1, 6, 2]
-    assert asked.first.tolist() == [0, 5, 1]
-    assert asked.begin.tolist() == [0, 5, 0]
-    assert asked.until.tolist() == [3, 8, 5]
-    assert asked.now(train).tolist() == [10, 10, 20]
+    positions = of_split(train, [0, 1, 2], 2)
+    assert positions.event.tolist() == [1, 6, 2]
+    assert positions.first.tolist() == [0, 5, 1]
+    assert positions.begin.tolist() == [0, 5, 0]
+    assert positions.until.tolist() == [3, 8, 5]
+    assert positions.now(train).tolist() == [10, 10, 20]
     cut = batches.of_split(train, 2, at_end=True)
     assert cut.start.tolist() == [0, 5, 1]
     assert (cut.first == cut.length - 1).all()

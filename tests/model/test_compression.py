@@ -71,12 +71,12 @@ def test_the_graph_in_int8_equals_the_network_with_its_weights(
         "category": draw.integers(0, 6, (5, 7)),
     }
     row, column = draw.integers(0, 5, 9), draw.integers(0, 7, 9)
-    found = dict(zip(network.answers, session.run(None, {**inputs, "row": row, "column": column}), strict=True))
+    answers = dict(zip(network.answers, session.run(None, {**inputs, "row": row, "column": column}), strict=True))
     with torch.no_grad():
         tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
         expected = rounded(tensors, torch.from_numpy(row), torch.from_numpy(column))
-    assert list(found) == list(expected)
-    for name, values in found.items():
+    assert list(answers) == list(expected)
+    for name, values in answers.items():
         assert np.exp(values).sum(1) == pytest.approx(1, abs=1e-4)
         bound = 1e-4 if name == "next_action" else int8.TOLERANCE
         assert np.abs(values - expected[name].numpy()).max() < bound, name
@@ -89,12 +89,12 @@ def test_the_graph_in_int8_equals_the_network_with_its_weights(
     cut, whole = served("narrow", model), served("plain", plain)
     assert isinstance(cut, Cut) == isinstance(whole, Cut), "servers take it apart as any"
     if isinstance(cut, Cut):
-        for values, name in zip(cut.run(None, {**inputs, "row": row, "column": column}), found, strict=True):
+        for values, name in zip(cut.run(None, {**inputs, "row": row, "column": column}), answers, strict=True):
             assert np.abs(values - expected[name].numpy()).max() < 1e-4, name
 
     alone = session.run(None, {**inputs, "row": row[4:5], "column": column[4:5]})
-    for values, name in zip(alone, found, strict=True):
-        assert np.abs(values[0] - found[name][4]).max() < 1e-5, "an answer depends on what is asked beside it"
+    for values, name in zip(alone, answers, strict=True):
+        assert np.abs(values[0] - answers[name][4]).max() < 1e-5, "an answer depends on what is asked beside it"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
     return root, replace(params, export=allowed)
 
 
-_variants, _made = networks.variants, dict[str, compression.Variant]()
+_variants, _forms = networks.variants, dict[str, compression.Variant]()
 
 
 @pytest.fixture
@@ -115,9 +115,9 @@ def _forms_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def variants(network: Any, store: Any, export: Any) -> Iterator[compression.Variant]:
         for name in export.compression:
-            if name not in _made:
-                (_made[name],) = _variants(network, store, replace(export, compression=(name,)))
-            yield _made[name]
+            if name not in _forms:
+                (_forms[name],) = _variants(network, store, replace(export, compression=(name,)))
+            yield _forms[name]
 
     monkeypatch.setattr(networks, "variants", variants)
 
@@ -199,8 +199,8 @@ def test_a_form_that_loses_or_gains_too_little_is_off_and_the_card_says_why(
         "off: loses": replace(alone, max_quality_loss=-1.0),
         "export.min_compression is 900": replace(alone, min_compression=900.0),
     }
-    for why, asked in strict.items():
-        card = card_of(root, replace(params, export=asked), tmp_path / why[:4])
+    for why, settings in strict.items():
+        card = card_of(root, replace(params, export=settings), tmp_path / why[:4])
         assert card["compression"]["chosen"] == "none"
         assert why in card["compression"]["variants"]["int8"]["why"]
     nothing = replace(params, export=alone, gate=replace(params.gate, max_size_mb=1e-6))
@@ -223,9 +223,9 @@ def test_a_form_that_is_not_its_own_network_stops_the_export(
 
     networks_variants = networks.variants
     monkeypatch.setattr(networks, "variants", wrong)
-    asked = replace(params, export=replace(params.export, compression=("int8",)))
+    smaller = replace(params, export=replace(params.export, compression=("int8",)))
     with pytest.raises(ClickflowError, match="is not the trained one"):
-        export.run(asked, paths, "next_step")
+        export.run(smaller, paths, "next_step")
     assert sha256(card) == held
 
 
@@ -233,20 +233,20 @@ def test_quality_is_that_of_the_evaluation(plain: Path) -> None:
     artefact = load(Paths(plain).exported("next_step"))
     folder = Paths(plain).sequences("session")
     card, split = read_card(folder), open_split(folder, "valid")
-    asked = of_split(split, np.arange(split.n_sequences), artefact.max_length)
+    positions = of_split(split, np.arange(split.n_sequences), artefact.max_length)
     wanted = quality.metrics(artefact.outputs, Gate())
     assert wanted == {"next_item": "mrr@20", "next_action": "log_loss"}
     assert quality.metrics(artefact.outputs, Gate(primary="recall@10"))["next_item"] == "recall@10"
-    found = quality.measure(artefact, split, asked, card, checks.identity(split, card), wanted)
-    target = np.asarray(split.item)[np.minimum(asked.event + 1, split.n_events - 1)]
-    there = np.flatnonzero(asked.has_next)
-    answers = asking.answers(artefact, split, asked, there, checks.identity(split, card))
+    measured = quality.measure(artefact, split, positions, card, checks.identity(split, card), wanted)
+    target = np.asarray(split.item)[np.minimum(positions.event + 1, split.n_events - 1)]
+    there = np.flatnonzero(positions.has_next)
+    answers = asking.answers(artefact, split, positions, there, checks.identity(split, card))
     gains = ranking.gains(ranking.ranks(answers["next_item"], target[there]), [20])
-    assert found["next_item"] == pytest.approx(gains[:, 1].mean())
-    assert quality.loss(found, {"next_item": 0.9 * found["next_item"], "next_action": 0.0}, wanted) == pytest.approx(
-        0.1
-    )
-    assert quality.loss(found, {**found, "next_action": 2 * found["next_action"]}, wanted) == pytest.approx(1)
+    assert measured["next_item"] == pytest.approx(gains[:, 1].mean())
+    assert quality.loss(
+        measured, {"next_item": 0.9 * measured["next_item"], "next_action": 0.0}, wanted
+    ) == pytest.approx(0.1)
+    assert quality.loss(measured, {**measured, "next_action": 2 * measured["next_action"]}, wanted) == pytest.approx(1)
 
 
 def _table(network: Network | Ensemble) -> dict[str, torch.Tensor]:

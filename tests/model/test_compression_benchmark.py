@@ -23,9 +23,9 @@ def test_forms_and_students_stand_side_by_side(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(sys, "argv", ["compression.py", *map(str, words)])
         compression.main()
-    found = json.loads(said.getvalue())
-    assert {"none", "int8", "pruned", "int8_pruned", "onnxruntime_dynamic"} < set(found["forms"])
-    assert found["forms"]["int8"]["size_mb"] < found["forms"]["none"]["size_mb"]
-    (run,) = found["distillation"]["runs"]
+    result = json.loads(said.getvalue())
+    assert {"none", "int8", "pruned", "int8_pruned", "onnxruntime_dynamic"} < set(result["forms"])
+    assert result["forms"]["int8"]["size_mb"] < result["forms"]["none"]["size_mb"]
+    (run,) = result["distillation"]["runs"]
     assert run["alone"]["predictions"] == run["taught"]["predictions"] > 0
-    assert set(found["distillation"]["mean"]) == {"alone", "taught"}
+    assert set(result["distillation"]["mean"]) == {"alone", "taught"}

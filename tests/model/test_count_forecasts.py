@@ -26,9 +26,9 @@ def means(panel: Panel) -> Any:
 
 
 def fitted(panel: Panel) -> counts.Counts:
-    made = counts.fit(panel)
-    assert made is not None
-    return made
+    model = counts.fit(panel)
+    assert model is not None
+    return model
 
 
 def test_quantiles_are_those_of_the_truth_and_cover_it() -> None:
@@ -57,10 +57,10 @@ def test_a_series_that_is_wider_than_the_others_is_said_to_be() -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_series_is_answered_alone_as_among_others(whole: bool) -> None:
     panel = shop(whole=whole)
-    made, mean = fitted(panel), means(panel)
+    model, mean = fitted(panel), means(panel)
     rows = np.array([7])
-    alone = made.about(panel.rows(rows).as_fitted(made.shared), mean[rows])
-    np.testing.assert_array_equal(alone[0], made.about(panel, mean)[7])
+    alone = model.about(panel.rows(rows).as_fitted(model.shared), mean[rows])
+    np.testing.assert_array_equal(alone[0], model.about(panel, mean)[7])
 
 
 def test_ten_times_what_is_not_whole_is_ten_times_the_forecast() -> None:

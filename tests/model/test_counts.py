@@ -55,15 +55,15 @@ def part(people: list[dict[str, np.ndarray]], cut_offs: tuple[int, ...]) -> dict
     last = (max(cut_offs) + HORIZON) * DAY
     kept = [{name: values[own["time"] < last] for name, values in own.items()} for own in people]
     offsets = np.concatenate([[0], np.cumsum([len(own["time"]) for own in kept])])
-    found: dict[str, list[int]] = {name: [] for name in ("begin", "end", "until", "cut_off")}
+    bounds: dict[str, list[int]] = {name: [] for name in ("begin", "end", "until", "cut_off")}
     for cut_off in cut_offs:
         for begin, own in zip(offsets, kept, strict=False):
             ends = np.searchsorted(own["time"], [cut_off * DAY, (cut_off + HORIZON) * DAY]) + begin
             row = (begin, *ends, cut_off * DAY)
-            for name, value in zip(found, row if ends[0] > begin else (), strict=False):
-                found[name].append(int(value))
+            for name, value in zip(bounds, row if ends[0] > begin else (), strict=False):
+                bounds[name].append(int(value))
     columns = {name: np.concatenate([own[name] for own in kept]) for name in ("time", "action", "item")}
-    return columns | {"offsets": offsets} | {name: np.array(values) for name, values in found.items()}
+    return columns | {"offsets": offsets} | {name: np.array(values) for name, values in bounds.items()}
 
 
 def store(folder: Path, **parts: tuple[int, ...]) -> Path:
@@ -71,8 +71,8 @@ def store(folder: Path, **parts: tuple[int, ...]) -> Path:
     people = log()
     settings = {"horizon_days": HORIZON}
     category = 2 + np.arange(ITEMS) % 3
-    made = {name: part(people, cut_offs) for name, cut_offs in (parts or CUT_OFFS).items()}
-    write_store(folder, made, known=2 + ITEMS, settings=settings, of_category=category)
+    content = {name: part(people, cut_offs) for name, cut_offs in (parts or CUT_OFFS).items()}
+    write_store(folder, content, known=2 + ITEMS, settings=settings, of_category=category)
     return folder
 
 
@@ -92,9 +92,9 @@ def answers(paths: Paths, name: str) -> tuple[np.ndarray, np.ndarray]:
     artefact, card = load(paths.exported("taste")), read_card(paths.sequences("customer"))
     split = open_split(paths.sequences("customer"), name)
     rows, target = training.questions_of(HEADS["propensity"], split, card)
-    asked = of_split(split, rows, artefact.max_length)
+    positions = of_split(split, rows, artefact.max_length)
     same = Translation(np.arange(2 + ITEMS), np.arange(256), np.arange(9), card)
-    return asking.answers(artefact, split, asked, np.arange(len(asked)), same)["propensity"], target
+    return asking.answers(artefact, split, positions, np.arange(len(positions)), same)["propensity"], target
 
 
 def test_what_people_buy_again_is_what_it_learns_first(shop: Paths) -> None:
@@ -115,11 +115,11 @@ def test_no_other_weights_are_likelier(shop: Paths) -> None:
     category = training._categories(folder)
     model = trained.model
     model.know(training.tables(open_split(folder, "train"), card, category, 80 * DAY))
-    asked, target = training.questions_of(HEADS["propensity"], split, card)
+    positions, target = training.questions_of(HEADS["propensity"], split, card)
 
     def cost(weights: torch.Tensor) -> float:
         total = training.PRIOR * float(weights.square().sum()) / 2
-        for numbers, right in training._blocks(model, split, card, asked, target):
+        for numbers, right in training._blocks(model, split, card, positions, target):
             own = (numbers @ weights).log_softmax(1).gather(1, right.clamp(min=0))
             total -= float((own * (right >= 0)).sum())
         return total
@@ -173,9 +173,9 @@ def test_a_history_online_is_answered_as_in_the_store_and_explained(shop: Paths)
     assert likeness.vectors(served) is None, "no table of its graph is taken for item vectors"
     latest = score.score(load(shop.exported("taste")), shop.sequences("customer"), 3)
     assert [set(each.answers) for each in latest] == 3 * [{"propensity", "propensity_categories"}]
-    told = explain(served, question, "propensity")
-    assert told.target == str(int(logs[0, 2:].argmax()) + 2)
-    assert any(each.effect for each in told.effects)
+    explanation = explain(served, question, "propensity")
+    assert explanation.target == str(int(logs[0, 2:].argmax()) + 2)
+    assert any(each.effect for each in explanation.effects)
 
 
 @pytest.mark.parametrize(

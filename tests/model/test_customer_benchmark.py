@@ -94,9 +94,9 @@ def test_the_preset_may_learn_answers_of_the_horizon_and_of_half_of_it(
         measure("--log", str(file), "--horizon-days", "60", "--as-of", "2025-09-15", "--half-horizon", *to)
         said.append((tmp_path / f"{name}_answers.csv").read_text())
     assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
-    found = json.loads((tmp_path / "one.json").read_text())
-    assert list(found["cut_offs"]) == ["60", "30"] and found["cut_offs"]["30"] > found["cut_offs"]["60"]
-    assert found["churn"]["preset"]["roc_auc"] > 0.6 and found["preset_seconds"] > 0
+    result = json.loads((tmp_path / "one.json").read_text())
+    assert list(result["cut_offs"]) == ["60", "30"] and result["cut_offs"]["30"] > result["cut_offs"]["60"]
+    assert result["churn"]["preset"]["roc_auc"] > 0.6 and result["preset_seconds"] > 0
     assert not capsys.readouterr().err
 
 
@@ -109,10 +109,10 @@ def test_the_error_of_calibration_by_chance_is_that_of_true_probabilities(
     random = np.random.default_rng(1)
     said = random.beta(2, 2, 2000)
     true, lower = ((random.random(2000) < each).astype(float) for each in (said, said - 0.1))
-    found: Any = customer.measured_churn(true, said)
+    right: Any = customer.measured_churn(true, said)
     wrong: Any = customer.measured_churn(lower, said)
-    assert found["ece_by_chance"] == wrong["ece_by_chance"] == pytest.approx(found["ece"], abs=0.015)
-    assert wrong["ece"] > found["ece_by_chance"] + 0.05
+    assert right["ece_by_chance"] == wrong["ece_by_chance"] == pytest.approx(right["ece"], abs=0.015)
+    assert wrong["ece"] > right["ece_by_chance"] + 0.05
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def test_each_customer_and_cut_off_has_its_true_probability(tmp_path: Path, monk
     question: Any = SimpleNamespace(at=np.arange(3), head=churn.HEAD)
     stand_in = SimpleNamespace(baseline=lambda *_: (np.full((3, 2), -0.5, np.float32), True))
     monkeypatch.setattr(oracle, "ASKING", {"probability": stand_in})
-    found = oracle.Truth(tmp_path / "truth").answers(test, question, SimpleNamespace())  # type: ignore[arg-type]
-    assert found is not None
-    logs, unknown = found
+    answers = oracle.Truth(tmp_path / "truth").answers(test, question, SimpleNamespace())  # type: ignore[arg-type]
+    assert answers is not None
+    logs, unknown = answers
     second = later.no_purchase[later.user_id.index(users[0])]
     assert np.exp(logs[:2, 1]) == pytest.approx([known.no_purchase[0], second], abs=1e-5)
     assert unknown == 1 and (logs[2] == -0.5).all()

@@ -66,7 +66,7 @@ def test_what_is_minimised_is_the_cross_entropy_with_the_teachers_answers(copy: 
         step = prepare(batch, asking, np.random.default_rng(0), "cpu", lessons=said if weight else None)
         return step, float(loss(network, asking, step, network.items[step.rows]).total.detach())
 
-    step, found = minimised(0.7)
+    step, objective = minimised(0.7)
     target = torch.from_numpy(batch.targets["next_item"][0])
     row, column = (torch.from_numpy(i) for i in np.nonzero(target.numpy() > 0))
     inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
@@ -91,11 +91,11 @@ def test_what_is_minimised_is_the_cross_entropy_with_the_teachers_answers(copy: 
     weight = spec.heads["next_action"].weight
     generated = AUXILIARY if copy else 1.0
     expected = minimised(0.0)[1] + generated * float(change) + weight * 0.7 * float((soft - hard).mean())
-    assert found == pytest.approx(expected, rel=2e-5)
+    assert objective == pytest.approx(expected, rel=2e-5)
 
     parts = [loss(network, asking, part(step, rank, 2), network.items[step.rows]).total for rank in (0, 1)]
     shared = float((parts[0] + parts[1]).detach())
-    assert shared == pytest.approx(found, rel=2e-5), "processes share a batch with its lesson"
+    assert shared == pytest.approx(objective, rel=2e-5), "processes share a batch with its lesson"
 
 
 def test_a_pupil_is_nearer_to_its_teacher_than_the_network_alone_and_is_one_small_network() -> None:

@@ -20,9 +20,9 @@ def packed(sequences: int, seed: int) -> PackedSplit:
     """Sessions in memory."""
     from clickflow.sequences.features import derived
 
-    made = split(sequences, seed)
-    time = made["time"].astype(np.int64)
-    return PackedSplit(**made, **derived({"time": time}, made["offsets"]))
+    arrays = split(sequences, seed)
+    time = arrays["time"].astype(np.int64)
+    return PackedSplit(**arrays, **derived({"time": time}, arrays["offsets"]))
 
 
 def cells_of(train: PackedSplit) -> Cells:
@@ -33,9 +33,9 @@ def cells_of(train: PackedSplit) -> Cells:
     return Cells(("view", "cart", "favourite", "remove", "purchase"), group, distributions.price_edges(train.price))
 
 
-def counted(cells: Cells, found: PackedSplit, chosen: np.ndarray | None = None) -> np.ndarray:
+def counted(cells: Cells, part: PackedSplit, chosen: np.ndarray | None = None) -> np.ndarray:
     own = np.arange(ITEMS + 2)
-    return cells.counts(found, np.arange(found.n_sequences) if chosen is None else chosen, own, np.arange(5))
+    return cells.counts(part, np.arange(part.n_sequences) if chosen is None else chosen, own, np.arange(5))
 
 
 @given(SHARES, SHARES, SHARES)
@@ -69,21 +69,21 @@ def test_groups_share_the_steps_evenly(counts):
 
 
 def test_cells_are_counts_of_steps_and_sequences():
-    found = packed(30, 0)
-    cells = cells_of(found)
-    counts = counted(cells, found)
-    for number in range(found.n_sequences):
-        steps = slice(int(found.offsets[number]), int(found.offsets[number + 1]))
+    part = packed(30, 0)
+    cells = cells_of(part)
+    counts = counted(cells, part)
+    for number in range(part.n_sequences):
+        steps = slice(int(part.offsets[number]), int(part.offsets[number + 1]))
         length = steps.stop - steps.start
         of = {name: counts[number, place] for name, place in cells.places.items()}
-        assert of["event_types"].tolist() == np.bincount(found.action[steps], minlength=6).tolist()
-        assert of["hour"].tolist() == np.bincount(found.hour[steps], minlength=24).tolist()
+        assert of["event_types"].tolist() == np.bincount(part.action[steps], minlength=6).tolist()
+        assert of["hour"].tolist() == np.bincount(part.hour[steps], minlength=24).tolist()
         assert of["session_length"].sum() == 1
         assert of["session_length"][np.searchsorted(FINE, length, "right") - 1] == 1
-        assert of["price"][-1] == np.isnan(found.price[steps]).sum()
+        assert of["price"][-1] == np.isnan(part.price[steps]).sum()
         assert of["unknown_items"].tolist() == [length, 0]
         assert of["popularity"].sum() == length
-    assert distributions.total(cells, found, np.arange(ITEMS + 2), np.arange(5)).tolist() == counts.sum(axis=0).tolist()
+    assert distributions.total(cells, part, np.arange(ITEMS + 2), np.arange(5)).tolist() == counts.sum(axis=0).tolist()
     assert {name: len(each) for name, each in cells.names.items()} == cells.sizes
     assert len(EVERY_FEATURE) > len(cells.sizes), "the cells are a choice among what a step has"
 
@@ -99,8 +99,8 @@ def test_windows_in_which_nothing_moved_breach_as_rarely_as_said():
     for trial in range(100):
         window = everything[draw.integers(0, len(everything), 150)]
         # the reference is the population itself here, so that its own error is none
-        found = drift.distances(cells, window, reference, sequences=10**9, alpha=0.05 / 6, seed=trial)
-        alarms += any(each.value > each.noise for each in found.values())
+        distances = drift.distances(cells, window, reference, sequences=10**9, alpha=0.05 / 6, seed=trial)
+        alarms += any(each.value > each.noise for each in distances.values())
     assert alarms <= 12, "5 are expected; more than 12 of 100 happen once in a thousand times"
 
 
@@ -111,8 +111,10 @@ def test_larger_windows_have_less_noise_and_a_small_reference_adds_to_it():
     reference = cells.shares(everything.sum(axis=0))
 
     def noise(sequences: int, of_reference: int) -> dict[str, float]:
-        found = drift.distances(cells, everything[:sequences], reference, sequences=of_reference, alpha=0.01, seed=0)
-        return {name: each.noise for name, each in found.items()}
+        distances = drift.distances(
+            cells, everything[:sequences], reference, sequences=of_reference, alpha=0.01, seed=0
+        )
+        return {name: each.noise for name, each in distances.items()}
 
     small, large, unsure = noise(100, 10**6), noise(1600, 10**6), noise(100, 100)
     for name in small:
@@ -132,9 +134,9 @@ def test_the_further_the_data_moves_the_larger_the_distance():
         moved = np.random.default_rng(0).random(len(action)) < share
         action[moved] = 3
         now = counted(cells, train.with_columns(action=action))
-        found = drift.distances(cells, now, reference, sequences=800, alpha=0.01, seed=0)
-        seen.append(found["event_types"].value)
-        assert found["hour"].value == pytest.approx(0)
+        distances = drift.distances(cells, now, reference, sequences=800, alpha=0.01, seed=0)
+        seen.append(distances["event_types"].value)
+        assert distances["hour"].value == pytest.approx(0)
     assert seen == sorted(seen)
     assert seen[0] == pytest.approx(0)
     assert seen[-1] == pytest.approx(1)

@@ -38,12 +38,12 @@ SIZES = Sizes(
 
 def network(kind: str = "gru", layers: int = 1, **choices: object) -> Network:
     torch.manual_seed(0)
-    made = build(spec(kind, layers, **choices), SIZES)  # type: ignore[arg-type]
+    built = build(spec(kind, layers, **choices), SIZES)  # type: ignore[arg-type]
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in built.named_parameters():
             if name.startswith("features") or "recent" in name or parameter.dim() == 0:
                 parameter.add_(torch.randn_like(parameter) * 0.3)  # what begins at 0 must have a say
-    return made.eval()  # type: ignore[return-value]
+    return built.eval()  # type: ignore[return-value]
 
 
 def sequences(rows: int, steps: int, seed: int = 0) -> dict[str, Tensor]:
@@ -189,8 +189,8 @@ def test_what_is_known_of_a_sessions_items_agrees_with_a_plain_count(rows: list[
                 if known[u]:
                     first = upto.index(upto[u])
                     plain = [math.log(upto.count(upto[u])), math.log1p(first), float(first == 0), math.log1p(t - u)]
-                    found = [feature.expand(len(rows), 7, 7)[row, t, u] for feature in seen.features]
-                    torch.testing.assert_close(torch.stack(found), torch.tensor(plain))
+                    counts = [feature.expand(len(rows), 7, 7)[row, t, u] for feature in seen.features]
+                    torch.testing.assert_close(torch.stack(counts), torch.tensor(plain))
             assert not seen.latest[row, t, t + 1 :].any(), "what comes later is not seen yet"
 
 
@@ -229,13 +229,13 @@ def test_an_answer_is_the_mixture_of_softmax_copy_and_associations() -> None:
     last = readouts[0, 3]
     softmax, copy, associations = torch.cat([torch.zeros(1), head.gate(last)]).softmax(-1)
     copied = head.pointer(readouts, states)[0, 3, [0, 2, 3]].softmax(-1)  # an unknown item is not copied
-    found = head.associations
+    module = head.associations
     support = torch.from_numpy(TABLE.support)[items[0]]
-    logits = found.attention(readouts, states)[0, 3] + found.trust * torch.log1p(support)
+    logits = module.attention(readouts, states)[0, 3] + module.trust * torch.log1p(support)
     said = torch.zeros(KNOWN)
     for weight, item in zip(logits[[0, 2, 3]].softmax(-1), (5, 5, 9), strict=True):
         for neighbour, count in zip(TABLE.items[item], TABLE.counts[item], strict=True):
-            said[neighbour] += weight * count / (TABLE.support[item] + found.doubt.exp())
+            said[neighbour] += weight * count / (TABLE.support[item] + module.doubt.exp())
     scores = head.query(last) @ table.t()
     scores[5], scores[9] = scores[5] + 1.0, scores[9] - 2.0  # one step back, and none
     generated = scores[2:].softmax(-1)
@@ -279,8 +279,8 @@ def test_the_order_of_a_batch_does_not_matter(choices: dict[str, object]) -> Non
     row, column = torch.tensor([0, 1, 2, 3, 4]), torch.tensor([5, 0, 3, 2, 4])
     with torch.no_grad():
         expected = model(inputs, row, column)
-        found = model({name: value[order] for name, value in inputs.items()}, order.argsort(), column)
-    for name, answers in found.items():
+        turned = model({name: value[order] for name, value in inputs.items()}, order.argsort(), column)
+    for name, answers in turned.items():
         torch.testing.assert_close(answers, expected[name], atol=2e-6, rtol=1e-5)
 
 
@@ -381,10 +381,10 @@ def test_the_next_action_is_read_off_the_last_ones_too() -> None:
         return added
 
     actions = torch.tensor([[3, 0, 8, 2, 2, 5]])
-    found = read(3, 0, 8, 2, 2, 5)
+    state = read(3, 0, 8, 2, 2, 5)
     for step in range(6):
         before = [int(actions[0, step - back]) if back <= step else len(ACTIONS) for back in range(len(table))]
         wanted = QUICK * sum(table[back, action] for back, action in enumerate(before))
-        torch.testing.assert_close(found[0, step], wanted)
+        torch.testing.assert_close(state[0, step], wanted)
     assert torch.equal(read(3, 99), read(3, 0)), "unknown: class 0"
     assert network(features=("gap",)).next_action.beside({"action": actions}) is None

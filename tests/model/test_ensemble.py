@@ -43,9 +43,9 @@ def test_an_ensemble_answers_the_mean_of_the_probabilities_and_its_first_network
     inputs = {"item": torch.tensor([[5, 9, 1], [7, 7, KNOWN + 3]])}
     ask = (torch.tensor([0, 1, 1]), torch.tensor([2, 0, 2]))
     with torch.no_grad():
-        found = network(inputs, *ask)
+        mixture = network(inputs, *ask)
         parts = [member(inputs, *ask) for member in network.networks]
-    for name, answers in found.items():
+    for name, answers in mixture.items():
         expected = torch.stack([part[name].exp() for part in parts]).mean(0)
         torch.testing.assert_close(answers.exp(), expected, atol=1e-6, rtol=1e-5)
     alone = fit(replace(spec, ensemble=())).network
@@ -60,8 +60,8 @@ def test_it_is_likelier_than_its_networks_are_on_average() -> None:
     network = fit(together("gru", "gru")).network
     assert isinstance(network, Ensemble)
     split = log(60, 3)
-    asked = windows(split.offsets, 8, to_the_end=True)
-    losses = [answer(each, split, asked).heads["next_item"].losses.mean() for each in (network, *network.networks)]
+    cut = windows(split.offsets, 8, to_the_end=True)
+    losses = [answer(each, split, cut).heads["next_item"].losses.mean() for each in (network, *network.networks)]
     assert losses[0] < np.mean(losses[1:]) - 1e-3
 
 

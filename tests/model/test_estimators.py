@@ -46,15 +46,15 @@ def test_onnx_answers_as_the_estimator_and_so_does_what_was_saved(kind: str, ans
     import onnxruntime
 
     estimator = fitted(kind, answer)
-    asked = np.concatenate([rows(answer, seed=1)[0], np.full((1, FEATURES), np.nan, np.float32), np.zeros((1, 5))])
-    asked = asked.astype(np.float32)
-    expected = estimator.predict(asked)
-    assert expected.shape == (len(asked), estimator.answers) and expected.dtype == np.float32
+    x = np.concatenate([rows(answer, seed=1)[0], np.full((1, FEATURES), np.nan, np.float32), np.zeros((1, 5))])
+    x = x.astype(np.float32)
+    expected = estimator.predict(x)
+    assert expected.shape == (len(x), estimator.answers) and expected.dtype == np.float32
     session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"features": asked})[0], expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(session.run(None, {"features": x})[0], expected, rtol=2e-4, atol=2e-4)
     estimator.save(tmp_path)
     again = estimators.load(tmp_path)
-    np.testing.assert_array_equal(again.predict(asked), expected)
+    np.testing.assert_array_equal(again.predict(x), expected)
     assert again.onnx() == estimator.onnx()
 
 
@@ -174,10 +174,10 @@ def test_columns_of_lifetime_are_the_same_in_single_precision() -> None:
         ],
         np.float32,
     )
-    found = Lifetime(3.9, 43.9, 0.39, 43.8, 0.19, 1.7, 25006.6, 30.0)
+    lifetime = Lifetime(3.9, 43.9, 0.39, 43.8, 0.19, 1.7, 25006.6, 30.0)
     graph = Graph()
-    session = onnxruntime.InferenceSession(graph.model(found.emit(graph, INPUT, range(4)), features=4, answers=5))
-    expected = found.columns(*table.T.astype(np.float64))
+    session = onnxruntime.InferenceSession(graph.model(lifetime.emit(graph, INPUT, range(4)), features=4, answers=5))
+    expected = lifetime.columns(*table.T.astype(np.float64))
     assert expected[1, 1] == -12 and expected[0, 0] > 3
     np.testing.assert_allclose(session.run(None, {INPUT: table})[0], expected, atol=2e-5)
 
@@ -238,7 +238,7 @@ def test_answers_of_thirty_days_say_what_comes_within_half_a_year(kind: str) -> 
     import onnxruntime
 
     table, gone, spent = shoppers(4000, (30, 180))
-    asked = np.concatenate([table, np.full((1, 4), np.nan, np.float32)])
+    x = np.concatenate([table, np.full((1, 4), np.nan, np.float32)])
     given: dict[str, Any] = {"names": READS, "params": QUICK | {"horizon_days": 30, "asked_days": 180}}
     churn = estimators.fit(kind, table, gone[30], kind_of_answer="probability", **given)
     said = np.exp(churn.predict(table)[:, 1])
@@ -252,8 +252,8 @@ def test_answers_of_thirty_days_say_what_comes_within_half_a_year(kind: str) -> 
     assert np.mean((low <= spent[180]) & (spent[180] <= high)) == pytest.approx(0.8, abs=0.06)
     for estimator in (churn, spend):
         session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
-        answers = session.run(None, {"features": asked})[0]
-        np.testing.assert_allclose(answers, estimator.predict(asked), rtol=2e-3, atol=2e-4)
+        answers = session.run(None, {"features": x})[0]
+        np.testing.assert_allclose(answers, estimator.predict(x), rtol=2e-3, atol=2e-4)
 
 
 def both(answer: str, half: Array, n: int = 1200) -> tuple[Array, estimators.Estimator]:
@@ -277,17 +277,17 @@ def test_answers_of_both_horizons_are_answered_by_the_mean(answer: str, tmp_path
     parts = (estimator, one, two)
     np.testing.assert_allclose(estimator.score(table), (one.score(table) + two.score(table)) / 2)
     assert not np.allclose(one.score(table), two.score(table))
-    asked = np.concatenate([table, np.full((1, 4), np.nan, np.float32)])
-    said = estimator.predict(asked)
+    x = np.concatenate([table, np.full((1, 4), np.nan, np.float32)])
+    said = estimator.predict(x)
     if answer == "amount":
-        np.testing.assert_allclose(said[:, 1:], (one.predict(asked) + two.predict(asked))[:, 1:] / 2, rtol=1e-5)
+        np.testing.assert_allclose(said[:, 1:], (one.predict(x) + two.predict(x))[:, 1:] / 2, rtol=1e-5)
         held = [np.mean((spent[60] >= a) & (spent[60] <= b)) for a, b in (each.interval(table).T for each in parts)]
         assert min(held[1:]) - 0.02 <= held[0] <= max(held[1:]) + 0.02
     session = onnxruntime.InferenceSession(estimator.onnx(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"features": asked})[0], said, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(session.run(None, {"features": x})[0], said, rtol=2e-3, atol=2e-4)
     estimator.save(tmp_path)
     again = estimators.load(tmp_path)
-    np.testing.assert_array_equal(again.predict(asked), said)
+    np.testing.assert_array_equal(again.predict(x), said)
     assert again.onnx() == estimator.onnx()
 
 
@@ -363,11 +363,11 @@ def of_days(days: range, seed: int) -> tuple[Array, Array, Array, Array]:
 
 def test_what_was_true_of_a_day_alone_counts_less_where_times_are_known() -> None:
     x, yes, whose, when = of_days(range(10), 0)
-    asked, later, *_ = of_days(range(10, 30), 1)
+    x_test, later, *_ = of_days(range(10, 30), 1)
     given: dict[str, Any] = {"kind_of_answer": "probability", "groups": whose, "params": QUICK | {"most_rounds": 100}}
 
     def loss(times: Array | None) -> float:
-        answer = estimators.fit("blend", x, yes, times=times, **given).predict(asked)
+        answer = estimators.fit("blend", x, yes, times=times, **given).predict(x_test)
         return float(-answer[np.arange(len(later)), later.astype(int)].mean())
 
     without, timed = loss(None), loss(when)

@@ -67,8 +67,8 @@ def test_every_position_is_asked_once(evaluated):
     assert metrics["positions"] == len(steps) == split.n_events
     assert metrics["predictions"] == len(rows) == split.n_events - split.n_sequences
     assert metrics["sequences"] == split.n_sequences
-    asked = {(s, p) for s in range(split.n_sequences) for p in range(int(split.lengths[s]) - 1)}
-    assert set(zip(rows.sequence, rows.position, strict=True)) == asked
+    pairs = {(s, p) for s in range(split.n_sequences) for p in range(int(split.lengths[s]) - 1)}
+    assert set(zip(rows.sequence, rows.position, strict=True)) == pairs
     at = split.offsets[rows.sequence] + rows.position
     assert (rows.target == split.item[at + 1]).all()
     assert (rows.length == split.lengths[rows.sequence]).all()
@@ -91,9 +91,9 @@ def test_the_artefact_is_ranked_as_a_plain_loop_would(evaluated):
         scores = artefact.scores(inputs, np.zeros(1), np.array([end - start - 1]))["next_item"][0]
         expected = int((scores[2:] >= scores[row.target]).sum()) if row.target < known else 0
         assert row.rank_candidate == expected
-    found = metrics["next_item"]["candidate"]
-    assert found["recall@20"]["value"] == pytest.approx((rows.rank_candidate.between(1, 20)).mean(), abs=1e-6)
-    assert found["recall@20"]["low"] <= found["recall@20"]["value"] <= found["recall@20"]["high"]
+    cells = metrics["next_item"]["candidate"]
+    assert cells["recall@20"]["value"] == pytest.approx((rows.rank_candidate.between(1, 20)).mean(), abs=1e-6)
+    assert cells["recall@20"]["low"] <= cells["recall@20"]["value"] <= cells["recall@20"]["high"]
     assert metrics["coverage"] == pytest.approx((rows.target < known).mean(), abs=1e-6)
     assert metrics["coverage"] < 1
 
@@ -126,8 +126,8 @@ def test_a_list_for_several_steps_is_asked_for_each_of_their_items(shop, tmp_pat
                     row = scores[name][0]
                     hits[system].append(item < known and (row[2:] >= row[item]).sum() <= 10)
     assert len(hits["candidate"]) > metrics["predictions"]
-    for system, found in hits.items():
-        assert metrics["next_items"][system]["recall@10"]["value"] == pytest.approx(np.mean(found), abs=1e-6)
+    for system, shares in hits.items():
+        assert metrics["next_items"][system]["recall@10"]["value"] == pytest.approx(np.mean(shares), abs=1e-6)
     assert set(metrics["next_items"]) == {
         "candidate",
         "champion",
@@ -211,9 +211,9 @@ def test_blocks_do_not_change_answers(shop, block):
     paths, _ = shop
     artefact, store = load(paths.exported("next_step")), paths.sequences("session")
     test = held_out.latest(store, read_card(store), open_split(store, "test"), 12, artefact.max_length)
-    asked = questions(test)
-    whole = scoring.answer(test, artefact, asked, lambda *_: None)
-    cut = scoring.answer(test, artefact, asked, lambda *_: None, block=block)
+    by_head = questions(test)
+    whole = scoring.answer(test, artefact, by_head, lambda *_: None)
+    cut = scoring.answer(test, artefact, by_head, lambda *_: None, block=block)
     assert np.array_equal(cut["next_item"], whole["next_item"])
     assert cut["next_action"] == pytest.approx(whole["next_action"], abs=1e-5)
 
@@ -314,8 +314,8 @@ def test_baselines_are_fitted_on_the_training_part_alone(shop, tmp_path):
     there = evaluate.evaluate(changed, other, every, 0)
     for head, names in (("next_item", RANKING), ("next_action", CLASSES)):
         for name in names:
-            found = [each.answers[head].systems[name] for each in (here, there)]
-            assert np.array_equal(*found), name
+            answers = [each.answers[head].systems[name] for each in (here, there)]
+            assert np.array_equal(*answers), name
 
 
 def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
@@ -324,16 +324,16 @@ def test_no_system_reads_what_comes_after_the_question(shop, tmp_path):
     store = paths.sequences("session")
     card, split, artefact = read_card(store), open_split(store, "test"), load(paths.exported("next_step"))
     test = held_out.latest(store, card, split, 8, artefact.max_length)
-    asked = questions(test)
-    followed = asked[0].at
-    before = scoring.answer(test, artefact, asked, lambda *_: None)
+    by_head = questions(test)
+    followed = by_head[0].at
+    before = scoring.answer(test, artefact, by_head, lambda *_: None)
     for first, after in pairwise(range(7)):
         item = np.asarray(split.item).copy()
         later = np.zeros(len(item), bool)
         later[test.questions.event[test.questions.position >= after]] = True
         item[later] = 2 + (item[later] + 11) % (card.known - 2)
         spoilt = replace(test, split=split.with_columns(item=item))
-        now = scoring.answer(spoilt, artefact, asked, lambda *_: None)
+        now = scoring.answer(spoilt, artefact, by_head, lambda *_: None)
         early = test.questions.position <= first
         assert np.abs(now["next_action"][early] - before["next_action"][early]).max() < 1e-5
         rows = early[followed]
@@ -373,10 +373,10 @@ def test_on_simulated_data_nobody_is_better_than_the_truth(shop, tmp_path):
     metrics = read_json(paths.measured("next_step"))
     best = metrics["oracle"]
     assert best["unanswered"] == 0
-    for name, found in metrics["next_item"].items():
-        assert found is None or found["mrr@20"]["value"] < best["next_item"]["mrr@20"]["value"], name
-    for name, found in metrics["next_action"].items():
-        assert found is None or found["log_loss"]["value"] > best["next_action"]["log_loss"]["value"], name
+    for name, cells in metrics["next_item"].items():
+        assert cells is None or cells["mrr@20"]["value"] < best["next_item"]["mrr@20"]["value"], name
+    for name, cells in metrics["next_action"].items():
+        assert cells is None or cells["log_loss"]["value"] > best["next_action"]["log_loss"]["value"], name
     assert "rank_oracle" in pq.read_schema(paths.evaluation("next_step") / "predictions.parquet").names
     assert "best possible" in (paths.evaluation("next_step") / "report.html").read_text()
 
@@ -422,15 +422,15 @@ def test_the_report_shows_sessions_that_were_drawn_with_what_came_and_what_was_e
     store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
     measured = evaluate.evaluate(artefact, store, lean(params), params.seed)
     again = evaluate.evaluate(artefact, store, lean(params), params.seed)
-    made = measured.examples
-    assert (made, measured.overall) == (again.examples, again.overall)
-    assert len(made) == examples.SESSIONS
+    shown = measured.examples
+    assert (shown, measured.overall) == (again.examples, again.overall)
+    assert len(shown) == examples.SESSIONS
     page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
     split, steps = open_split(store, "test"), []
     for sequence in range(split.n_sequences):
         items = split.item[split.offsets[sequence] : split.offsets[sequence + 1]]
         steps += [tuple(map(str, items[max(0, end - 5) : end + 2])) for end in range(1, len(items) - 1)]
-    for each in made:
+    for each in shown:
         assert (*(item.id for _, item in each.steps), each.came.id) in steps
         assert f"<code>{each.came.id}</code>" in page
         for system, answers in each.answers.items():
@@ -442,22 +442,22 @@ def test_the_report_shows_sessions_that_were_drawn_with_what_came_and_what_was_e
 def test_the_report_says_what_the_model_goes_by_and_which_items_it_takes_for_alike(evaluated):
     paths, params, _ = evaluated
     store, artefact = paths.sequences("session"), load(paths.exported("next_step"))
-    found = evaluate.evaluate(artefact, store, lean(params), params.seed).overall
-    assert set(found.weights) == {"next_item", "next_action"}
-    for each in found.weights.values():
+    whole = evaluate.evaluate(artefact, store, lean(params), params.seed).overall
+    assert set(whole.weights) == {"next_item", "next_action"}
+    for each in whole.weights.values():
         assert {weight.name for weight in each.heaviest} == set(artefact.inputs)
         assert [weight.rise for weight in each.heaviest] == sorted((w.rise for w in each.heaviest), reverse=True)
         assert each.questions > 100
-    first = found.weights["next_item"].heaviest[0]
+    first = whole.weights["next_item"].heaviest[0]
     assert first.name == "item"
     assert first.rise > first.error, "without the items seen the next one is guessed worse"
     table = vectors(artefact)
     assert table is not None
     own = table @ table[FIRST_ITEM]
     own[[*range(FIRST_ITEM), FIRST_ITEM]] = -1
-    (item, near), *_ = found.alike[0].others
+    (item, near), *_ = whole.alike[0].others
     assert near == pytest.approx(own.max(), abs=1e-6)
-    assert len(found.alike) == overall.ITEMS
+    assert len(whole.alike) == overall.ITEMS
     page = (paths.evaluation("next_step") / "report.html").read_text(encoding="utf-8")
     assert "What the model goes by" in page
     assert f"<code>{item.id}</code>" in page.split('id="alike"')[1]
@@ -477,10 +477,10 @@ def test_what_a_champion_of_other_data_fits(shop, tmp_path):
     other = write_store(tmp_path / "session", parts, items=names)
     keyed = replace(other, settings={"source": {"key": "a"}})
     its = replace(artefact, card=artefact.card | {"source": {"key": "b"}})
-    found = vocabularies.fit(tmp_path / "session", keyed, its, parts["test"]["item"])
-    assert found["items_here"] == pytest.approx(1 / (artefact.known - 2), abs=1e-6)
-    assert found["targets_known"] < 0.1
-    assert found["same_key"] is False
+    fit = vocabularies.fit(tmp_path / "session", keyed, its, parts["test"]["item"])
+    assert fit["items_here"] == pytest.approx(1 / (artefact.known - 2), abs=1e-6)
+    assert fit["targets_known"] < 0.1
+    assert fit["same_key"] is False
     source = {**keyed.settings["source"], "former_keys": [its.card["source"]["key"]]}
     rotated = replace(keyed, settings={**keyed.settings, "source": source})
     assert vocabularies.fit(tmp_path / "session", rotated, its, parts["test"]["item"])["same_key"] is True
@@ -516,11 +516,11 @@ def test_rows_are_their_customers_and_where_nobody_is_known_their_sessions(tmp_p
     (tmp_path / "test").mkdir()
     rows = {"user_id": ["b", None, "a", "b", None, None], "session_id": ["1", "2", "3", "4", "2", "5"]}
     pq.write_table(pa.table(rows), tmp_path / "test" / "sequences.parquet")
-    found = customers.of(tmp_path, "test")
-    assert [found[0] == found[3], found[1] == found[4], len(set(found.tolist()))] == [True, True, 4]
-    assert [int(code) >= 0 for code in found] == [user is not None for user in rows["user_id"]]
-    assert customers.count(found) == {"customers": 2, "sessions": 2}
-    assert customers.named(customers.count(found)) == "2 customers and 2 sessions whose customer is not known"
+    codes = customers.of(tmp_path, "test")
+    assert [codes[0] == codes[3], codes[1] == codes[4], len(set(codes.tolist()))] == [True, True, 4]
+    assert [int(code) >= 0 for code in codes] == [user is not None for user in rows["user_id"]]
+    assert customers.count(codes) == {"customers": 2, "sessions": 2}
+    assert customers.named(customers.count(codes)) == "2 customers and 2 sessions whose customer is not known"
 
 
 def capture(table):
@@ -537,6 +537,6 @@ def test_a_baseline_that_has_not_converged_is_named_and_raises_no_raw_warning(ev
     monkeypatch.setattr("clickflow.baselines.tables.ITERATIONS", 1)
     once = replace(params, evaluation=replace(params.evaluation, action_baselines=("majority", "logistic")))
     card, settings = load(paths.exported("next_step")), once.evaluation
-    found = evaluate.evaluate(card, paths.sequences("session"), settings, 0).metrics
-    assert found["not_converged"] == ["logistic"]
+    again = evaluate.evaluate(card, paths.sequences("session"), settings, 0).metrics
+    assert again["not_converged"] == ["logistic"]
     assert not [each for each in recwarn if "Convergence" in each.category.__name__]

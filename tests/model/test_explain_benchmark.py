@@ -21,10 +21,10 @@ def test_a_planted_cart_is_named_first(root: Path, tmp_path: Path, monkeypatch: 
     source, own = Paths(tmp_path / "source").sequences("session"), tmp_path / "planted"
     write_store(source, parts | {"test": small_models.split(300, 2, 2 * week)})
     causes = explain.plant(source, Paths(own).sequences("session"), "carts", 0)
-    asked = argparse.Namespace(events=1000, encoder="gru", epochs=1, seed=0)
-    model = explain.served(asked, own, ("purchase",), "boosting")
-    found = explain.named_first(model, own, causes["test"], "purchase", 50)
-    assert found["cases"] == 50
-    assert found["first"] >= 45, "nine of ten, and by chance it would be one of seven"
-    assert found["chance"] < 0.25
-    assert found["twice"]["as_explained"] >= 45
+    args = argparse.Namespace(events=1000, encoder="gru", epochs=1, seed=0)
+    model = explain.served(args, own, ("purchase",), "boosting")
+    result = explain.named_first(model, own, causes["test"], "purchase", 50)
+    assert result["cases"] == 50
+    assert result["first"] >= 45, "nine of ten, and by chance it would be one of seven"
+    assert result["chance"] < 0.25
+    assert result["twice"]["as_explained"] >= 45

@@ -24,7 +24,7 @@ from clickflow.system.paths import Paths
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def exported(tmp_path_factory):
     """A workspace in which a model with every feature was exported: (its folder, params)."""
     paths, params = small_models.workspace(tmp_path_factory.mktemp("made"))
     params = replace(params, export=replace(params.export, tolerance=1e-4))
@@ -33,10 +33,10 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def workspace(made, tmp_path):
+def workspace(exported, tmp_path):
     """A copy of it, to be spoilt: (paths, params)."""
-    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
-    return Paths(tmp_path), made[1]
+    shutil.copytree(exported[0], tmp_path, dirs_exist_ok=True)
+    return Paths(tmp_path), exported[1]
 
 
 CASES = [
@@ -73,12 +73,12 @@ def test_the_artefact_equals_the_network_where_times_differ_by_microseconds(tmp_
     gap = (draw.integers(0, 9, (5, 7)) * 1e-6).astype(np.float32)
     inputs = {"item": draw.integers(0, small_models.ITEMS, (5, 7)), "gap": gap}
     row, column = np.arange(5), np.full(5, 6)
-    (found, *_) = session.run(None, {**inputs, "row": row, "column": column})
+    (answers, *_) = session.run(None, {**inputs, "row": row, "column": column})
     with torch.no_grad():
         tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
         expected = network(tensors, torch.from_numpy(row), torch.from_numpy(column))["next_item"].numpy()
         (scaled,) = network.encoder.features({"gap": torch.from_numpy(gap)})
-    assert np.abs(found - expected).max() < 1e-4
+    assert np.abs(answers - expected).max() < 1e-4
     assert scaled[..., 0].numpy() == pytest.approx((np.log1p(gap.astype(np.float64)) - 1e-6) / 1e-6, abs=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_pa
     network = small_models.trained(tmp_path / "trained", store, small_models.spec(**choices))
     session = open_session(networks.to_onnx(network), where=tmp_path)
     draw = np.random.default_rng(0)
-    for rows, steps, asked in [(1, 1, 1), (1, 7, 3), (5, 2, 9), (3, 8, 1)]:
+    for rows, steps, number in [(1, 1, 1), (1, 7, 3), (5, 2, 9), (3, 8, 1)]:
         inputs = {
             "item": draw.integers(0, small_models.ITEMS + 2, (rows, steps)),
             "action": draw.integers(0, 9, (rows, steps)),
@@ -100,20 +100,20 @@ def test_the_artefact_equals_the_network_in_shapes_it_was_not_traced_with(tmp_pa
             "price": draw.choice([0, 3.5, 900], (rows, steps)).astype(np.float32),
             "category": draw.integers(0, 6, (rows, steps)),
         }
-        row, column = draw.integers(0, rows, asked), draw.integers(0, steps, asked)
-        found = session.run(None, {**inputs, "row": row, "column": column})
+        row, column = draw.integers(0, rows, number), draw.integers(0, steps, number)
+        answers = session.run(None, {**inputs, "row": row, "column": column})
         with torch.no_grad():
             tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
             expected = network(tensors, torch.from_numpy(row), torch.from_numpy(column))
         assert [output.name for output in session.get_outputs()] == list(expected)
-        for values, name in zip(found, expected, strict=True):
+        for values, name in zip(answers, expected, strict=True):
             assert np.abs(values - expected[name].numpy()).max() < 1e-4, name
-        assert np.exp(found[0]).sum(1) == pytest.approx(1, abs=1e-4)
-        assert (found[0][:, :2] == -1e9).all()
+        assert np.exp(answers[0]).sum(1) == pytest.approx(1, abs=1e-4)
+        assert (answers[0][:, :2] == -1e9).all()
 
 
-def test_the_stage_writes_a_card_that_holds(made):
-    paths, params = Paths(made[0]), made[1]
+def test_the_stage_writes_a_card_that_holds(exported):
+    paths, params = Paths(exported[0]), exported[1]
     folder = paths.exported("next_step")
     assert sorted(path.name for path in folder.iterdir()) == [
         "_hashes.json",
@@ -135,8 +135,8 @@ def test_the_stage_writes_a_card_that_holds(made):
     assert artefact.max_length == small_models.MAX_LENGTH
 
 
-def test_the_same_weights_give_the_same_bytes_in_another_process(made, tmp_path):
-    paths = Paths(made[0])
+def test_the_same_weights_give_the_same_bytes_in_another_process(exported, tmp_path):
+    paths = Paths(exported[0])
     other = forks.context().Process(target=small_models.graph, args=(paths.trained("next_step"), tmp_path / "again"))
     other.start()
     other.join()
@@ -187,10 +187,10 @@ def test_a_difference_above_the_tolerance_ends_the_export_and_keeps_the_last_one
     assert [path.name for path in paths.exported("next_step").parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_model_that_looks_ahead_is_found_out(made):
-    store = Paths(made[0]).sequences("session")
+def test_a_model_that_looks_ahead_is_found_out(exported):
+    store = Paths(exported[0]).sequences("session")
     split = open_split(store, "valid")
-    asked = questions(split.offsets, np.arange(10), 8)
+    positions = questions(split.offsets, np.arange(10), 8)
 
     def scores(inputs, rows, columns):
         ahead = inputs["item"].sum(axis=1)[rows]
@@ -206,7 +206,7 @@ def test_a_model_that_looks_ahead_is_found_out(made):
         session=run,
     )
     with pytest.raises(ClickflowError, match="looks ahead"):
-        checks.causality(cheat, read_card(store), split, asked, 1e-4)
+        checks.causality(cheat, read_card(store), split, positions, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "vocabulary.parquet", "categories.parquet", "popularity.parquet"])
@@ -241,8 +241,8 @@ def test_a_missing_or_foreign_artefact_is_refused(tmp_path, workspace):
         load(folder)
 
 
-def test_wrong_shapes_are_named(made):
-    artefact = load(Paths(made[0]).exported("next_step"))
+def test_wrong_shapes_are_named(exported):
+    artefact = load(Paths(exported[0]).exported("next_step"))
     whole = {name: np.zeros((1, 2)) for name in artefact.inputs}
     with pytest.raises(DataError, match="hour not given"):
         artefact.scores({name: values for name, values in whole.items() if name != "hour"}, np.zeros(1), np.zeros(1))
@@ -276,14 +276,14 @@ def test_latency_classes_round_up():
 def test_a_window_is_the_last_steps_and_holds_no_padding_before_them(tmp_path):
     small_models.shop(tmp_path / "store")
     split = open_split(tmp_path / "store", "test")
-    asked = questions(split.offsets, np.arange(split.n_sequences), small_models.MAX_LENGTH)
+    positions = questions(split.offsets, np.arange(split.n_sequences), small_models.MAX_LENGTH)
     known = read_card(tmp_path / "store").known
     item = np.where(np.arange(small_models.ITEMS + 2) < known, np.arange(small_models.ITEMS + 2), 1)
     translation = Translation(item=item, action=np.arange(9), category=np.arange(9))
-    inputs, rows, columns = batch(split, asked, np.arange(len(asked)), ("item", "price", "gap"), translation)
+    inputs, rows, columns = batch(split, positions, np.arange(len(positions)), ("item", "price", "gap"), translation)
     assert not np.isnan(inputs["price"]).any()
-    for k in range(len(asked)):
-        first, event = int(split.offsets[asked.sequence[k]]), int(asked.event[k])
+    for k in range(len(positions)):
+        first, event = int(split.offsets[positions.sequence[k]]), int(positions.event[k])
         first = max(first, event - small_models.MAX_LENGTH + 1)
         seen = inputs["item"][rows[k], : columns[k] + 1]
         assert seen.tolist() == item[split.item[first : event + 1]].tolist()
@@ -294,14 +294,14 @@ def test_windows_are_the_same_whatever_the_order_of_questions(tmp_path):
     """Those that are in order, a window each, are not looked for."""
     small_models.shop(tmp_path / "store")
     split = open_split(tmp_path / "store", "test")
-    asked, every = last(split, np.arange(split.n_sequences), small_models.MAX_LENGTH), np.arange(split.n_sequences)
+    positions, every = last(split, np.arange(split.n_sequences), small_models.MAX_LENGTH), np.arange(split.n_sequences)
     translation = Translation(item=np.arange(small_models.ITEMS + 2), action=np.arange(9), category=np.arange(9))
     names = ("item", "action", "price")
-    ordered, rows, columns = batch(split, asked, every, names, translation)
+    ordered, rows, columns = batch(split, positions, every, names, translation)
     assert rows.tolist() == every.tolist()
-    turned, at, places = batch(split, asked, every[::-1], names, translation)
+    turned, at, places = batch(split, positions, every[::-1], names, translation)
     assert columns.tolist() == places[::-1].tolist()
     for name in names:
         assert np.array_equal(ordered[name][rows], turned[name][at[::-1]])
-    twice, at, _ = batch(split, asked, np.array([2, 2, 3]), names, translation)
+    twice, at, _ = batch(split, positions, np.array([2, 2, 3]), names, translation)
     assert (len(twice["item"]), at.tolist()) == (2, [0, 0, 1])

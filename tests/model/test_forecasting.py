@@ -51,11 +51,11 @@ def preset(known: Panel) -> ensemble.Preset:
 @pytest.mark.parametrize("name", LOCAL)
 @pytest.mark.parametrize(("step", "periods"), [("day", 60), ("month", 30), ("week", 7)])
 def test_forecasts_are_whole_ordered_and_not_negative(name: str, step: Any, periods: int) -> None:
-    made = LOCAL[name](shop(step, periods), HORIZON)
-    assert made.shape == (12, HORIZON, 4)
-    assert np.isfinite(made).all()
-    assert (made >= 0).all()
-    assert (np.diff(made[..., 1:], axis=-1) >= 0).all()
+    forecast = LOCAL[name](shop(step, periods), HORIZON)
+    assert forecast.shape == (12, HORIZON, 4)
+    assert np.isfinite(forecast).all()
+    assert (forecast >= 0).all()
+    assert (np.diff(forecast[..., 1:], axis=-1) >= 0).all()
 
 
 @pytest.mark.parametrize("name", [name for name in LOCAL if name not in ("croston_sba", "tsb")])
@@ -63,15 +63,15 @@ def test_ten_times_the_units_are_ten_times_the_forecast(name: str, known: Panel)
     rows = known.rows(np.arange(6))  # the fast ones
     if name == "ets":  # its logarithm of 1 + x is not linear: the plain smoothing is
         rows = known.rows(np.flatnonzero((known.values == 0).mean(1) > 0.05))
-    made = LOCAL[name](rows, HORIZON)
-    np.testing.assert_allclose(LOCAL[name](replace(rows, values=rows.values * 10), HORIZON), made * 10, rtol=1e-3)
+    forecast = LOCAL[name](rows, HORIZON)
+    np.testing.assert_allclose(LOCAL[name](replace(rows, values=rows.values * 10), HORIZON), forecast * 10, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_constant_series_is_forecast_as_itself(name: str) -> None:
-    made = LOCAL[name](Panel(np.full((1, 60), 7.0), "day", np.datetime64("2025-01-01")), HORIZON)
+    forecast = LOCAL[name](Panel(np.full((1, 60), 7.0), "day", np.datetime64("2025-01-01")), HORIZON)
     slack = 0.25 if name == "croston_sba" else 0.01  # its correction is below by half of alpha
-    np.testing.assert_allclose(made[..., 0], 7, rtol=slack)
+    np.testing.assert_allclose(forecast[..., 0], 7, rtol=slack)
 
 
 def test_a_series_that_never_sold_is_forecast_as_nothing() -> None:
@@ -81,13 +81,13 @@ def test_a_series_that_never_sold_is_forecast_as_nothing() -> None:
 
 
 def test_the_preset_is_whole_ordered_not_negative_and_the_same_again(known: Panel, preset: ensemble.Preset) -> None:
-    made = preset.forecast(known)
+    forecast = preset.forecast(known)
     assert "boosting" in preset.methods and "gru" not in preset.methods
-    assert np.isfinite(made).all()
-    assert (made >= 0).all()
-    assert (np.diff(made[..., 1:], axis=-1) >= 0).all()
+    assert np.isfinite(forecast).all()
+    assert (forecast >= 0).all()
+    assert (np.diff(forecast[..., 1:], axis=-1) >= 0).all()
     assert all(abs(weight.sum() - 1) < 1e-9 for group in preset.weights.values() for weight in group)
-    np.testing.assert_array_equal(ensemble.fit(known, HORIZON).forecast(known), made)
+    np.testing.assert_array_equal(ensemble.fit(known, HORIZON).forecast(known), forecast)
 
 
 def test_what_comes_after_the_origin_changes_no_forecast(known: Panel) -> None:
@@ -137,9 +137,9 @@ def test_missing_rows_are_zeros_where_the_file_has_gaps() -> None:
 
 def test_the_loss_is_the_one_of_the_field() -> None:
     actual, forecast = np.array([[10.0]]), np.array([[[9.0, 8.0, 10.0, 9.0]]])
-    found = scores.summary(actual, forecast, np.array([2.0]))
-    assert found["weighted_quantile_loss"] == pytest.approx((0.1 * 2 + 0 + 0.9 * 1) * 2 / 3 / 10)
-    assert (found["mase"], found["rmse"], found["coverage_80"]) == (0, 1, 0)
+    summary = scores.summary(actual, forecast, np.array([2.0]))
+    assert summary["weighted_quantile_loss"] == pytest.approx((0.1 * 2 + 0 + 0.9 * 1) * 2 / 3 / 10)
+    assert (summary["mase"], summary["rmse"], summary["coverage_80"]) == (0, 1, 0)
 
 
 def test_weeks_and_months_that_a_log_does_not_cover_are_told_apart() -> None:
@@ -164,9 +164,9 @@ def test_what_was_never_sold_is_forecast_as_nothing(known: Panel, preset: ensemb
 
 
 def test_a_preset_of_whole_units_says_whole_medians_and_is_in_order(known: Panel, preset: ensemble.Preset) -> None:
-    made = preset.forecast(known)
-    apart = np.abs(made[..., 2:] - np.round(made[..., 2:]))
-    assert ((apart < 1e-9) | (made[..., 2:] == made[..., 1:2])).all()
+    forecast = preset.forecast(known)
+    apart = np.abs(forecast[..., 2:] - np.round(forecast[..., 2:]))
+    assert ((apart < 1e-9) | (forecast[..., 2:] == forecast[..., 1:2])).all()
     half = replace(known, values=known.values / 2)
     assert not ensemble.whole_units(half)
     raised = mixture.rounded(np.array([[0.4, 0.3, 0.4, 0.45], [3.0, 1.2, 2.6, 5.4]]))
@@ -177,12 +177,14 @@ def test_a_level_without_its_season_is_whole_in_order_and_finds_the_season() -> 
     from clickflow.forecasting.level import seasonal_level
 
     for step, periods in (("day", 60), ("month", 30), ("week", 7)):
-        made = seasonal_level(shop(step, periods), HORIZON)
-        assert made.shape == (12, HORIZON, 4)
-        assert np.isfinite(made).all() and (made >= 0).all() and (np.diff(made[..., 1:], axis=-1) >= 0).all()
+        forecast = seasonal_level(shop(step, periods), HORIZON)
+        assert forecast.shape == (12, HORIZON, 4)
+        assert (
+            np.isfinite(forecast).all() and (forecast >= 0).all() and (np.diff(forecast[..., 1:], axis=-1) >= 0).all()
+        )
     values = 50 + 30 * np.sin(np.arange(120) * 2 * np.pi / 7)[None] + np.random.default_rng(0).normal(0, 1, (4, 120))
-    made = seasonal_level(Panel(values[:, :106], "day", np.datetime64("2025-01-01")), 14)
-    assert np.abs(made[..., 2] - values[:, 106:]).mean() < 5
+    forecast = seasonal_level(Panel(values[:, :106], "day", np.datetime64("2025-01-01")), 14)
+    assert np.abs(forecast[..., 2] - values[:, 106:]).mean() < 5
 
 
 def test_one_order_of_a_million_does_not_move_the_preset_by_more_than_a_large_one() -> None:
@@ -201,9 +203,9 @@ def test_units_may_be_grams_or_tons(known: Panel) -> None:
         other = replace(known, values=(known.values + 0.5) * unit)
         return ensemble.fit(other, HORIZON).forecast(other) / unit
 
-    made = forecast(1.0)
+    expected = forecast(1.0)
     for unit in (1e-6, 1e6):
-        assert np.abs(forecast(unit) - made).mean() < 0.05 * made.mean(), unit
+        assert np.abs(forecast(unit) - expected).mean() < 0.05 * expected.mean(), unit
 
 
 def test_a_backtest_at_which_no_series_runs_is_none() -> None:
@@ -239,12 +241,12 @@ def test_a_fifth_of_counts_of_few_units_lies_outside_though_most_lower_quantiles
     values = rng.poisson(level, (60, 150)).astype(float)
     panel_of = Panel(values[:, :140], "day", np.datetime64("2025-01-01"))
     preset = ensemble.fit(panel_of, 10)
-    made = preset.forecast(panel_of)
+    forecast = preset.forecast(panel_of)
     without = replace(preset, least={}).forecast(panel_of)
-    found, before = (scores.summary(values[:, 140:], each, np.ones(60)) for each in (made, without))
-    assert abs(found["coverage_80"] - 0.8) < 0.04
-    assert found["weighted_quantile_loss"] < before["weighted_quantile_loss"] * 1.005
-    assert (np.diff(made[..., 1:], axis=-1) >= 0).all()
+    after, before = (scores.summary(values[:, 140:], each, np.ones(60)) for each in (forecast, without))
+    assert abs(after["coverage_80"] - 0.8) < 0.04
+    assert after["weighted_quantile_loss"] < before["weighted_quantile_loss"] * 1.005
+    assert (np.diff(forecast[..., 1:], axis=-1) >= 0).all()
 
 
 def test_lower_quantiles_are_above_zero_where_means_are_largest_and_as_many_as_a_fifth_wants() -> None:

@@ -46,24 +46,24 @@ def paths(tmp_path: Path) -> Paths:
 def test_a_good_first_model_is_promoted_and_says_what_could_not_be_judged(root: Path, paths: Paths) -> None:
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
     assert decided(root, paths) == "promote"
-    found = decision(paths)
-    assert (found["model"], found["champion_version"]) == (MODEL, 0)
-    assert found["metrics"]["next_action.accuracy"] == pytest.approx(0.76, abs=0.02)
-    assert found["metrics"]["recall@20"] == pytest.approx(np.mean((STRONG >= 1) & (STRONG <= 20)), abs=1e-5)
+    content = decision(paths)
+    assert (content["model"], content["champion_version"]) == (MODEL, 0)
+    assert content["metrics"]["next_action.accuracy"] == pytest.approx(0.76, abs=0.02)
+    assert content["metrics"]["recall@20"] == pytest.approx(np.mean((STRONG >= 1) & (STRONG <= 20)), abs=1e-5)
     for start in ("not inferior to the champion", "no slice drops"):
         assert rule(paths, start)["passed"] is None
         assert rule(paths, start)["text"] == "params.yaml names no champion"
-    assert "3 had nothing to judge" in found["summary"]
-    assert all(each["verdict"] in ("passed", "not_applicable") for each in found["rules"])
+    assert "3 had nothing to judge" in content["summary"]
+    assert all(each["verdict"] in ("passed", "not_applicable") for each in content["rules"])
 
 
 def test_below_a_floor_is_rejected(root: Path, paths: Paths) -> None:
     measured(paths, MANY, {"candidate": WEAK, "popularity": worse(WEAK, 0.3, 3)})
     assert decided(root, paths, floors={"recall@20": 0.9}) == "reject"
-    found = rule(paths, "floor: recall@20")
-    low, high = found["evidence"]["interval"]
-    assert low < found["evidence"]["observed"] < high < found["evidence"]["bound"] == 0.9
-    assert found["evidence"]["sequences"] == 1500
+    floor = rule(paths, "floor: recall@20")
+    low, high = floor["evidence"]["interval"]
+    assert low < floor["evidence"]["observed"] < high < floor["evidence"]["bound"] == 0.9
+    assert floor["evidence"]["sequences"] == 1500
 
 
 @pytest.mark.parametrize("baseline", [STRONG, ranks(MANY, 0.5, seed=9)], ids=["the same", "as good"])
@@ -99,10 +99,10 @@ def test_a_defeat_in_next_action_is_seen_and_leads_to_what_params_say(root: Path
         return decided(root, paths, beat_baselines={"next_action." + name: each for name, each in severities.items()})
 
     assert judged(accuracy="warn") == "promote"
-    found = rule(paths, "beats majority: next_action.accuracy")
-    assert (found["verdict"], found["severity"]) == ("failed", "warn")
-    assert "shown to be below it" in found["text"]
-    assert found["evidence"]["reference"] == pytest.approx(np.mean(losses["majority"] <= np.log(2)))
+    defeat = rule(paths, "beats majority: next_action.accuracy")
+    assert (defeat["verdict"], defeat["severity"]) == ("failed", "warn")
+    assert "shown to be below it" in defeat["text"]
+    assert defeat["evidence"]["reference"] == pytest.approx(np.mean(losses["majority"] <= np.log(2)))
     assert "1 warn, not shown: beats majority: next_action.accuracy" in decision(paths)["summary"]
     assert judged(accuracy="hold") == "hold"
     assert judged(log_loss="reject") == "reject"
@@ -121,8 +121,8 @@ def test_a_defeat_several_steps_ahead_is_seen(root: Path, paths: Paths) -> None:
         write_json(paths.measured(MODEL), metrics | {"next_items": {"candidate": ranked_metrics(better)}})
         ranked = {"candidate": better, "one_step": STRONG, "vsknn": worse(STRONG, 0.1, 3)}
         table = pq.read_table(folder / "predictions.parquet").select(["sequence", "customer", "position", "target"])
-        for name, found in ranked.items():
-            table = table.append_column(f"rank_{name}", pa.array(found))
+        for name, column in ranked.items():
+            table = table.append_column(f"rank_{name}", pa.array(column))
         pq.write_table(table, folder / "ahead.parquet")
         assert decided(root, paths, beat_baselines={"next_items.recall@20": "reject"}) == expected
         assert [r for r in verdicts(paths) if r.startswith("beats")] == ["beats vsknn: next_items.recall@20"]
@@ -138,14 +138,14 @@ def test_no_baseline_holds(root: Path, paths: Paths) -> None:
 def test_a_gain_that_lies_in_one_instant_alone_is_held(root: Path, paths: Paths) -> None:
     """The candidate knows what follows within an instant, and is as good as the champion elsewhere."""
     tied = np.random.default_rng(3).random(len(MANY)) < 0.2
-    told = np.where(tied, 1, STRONG).astype(np.int32)
-    systems = {"candidate": told, "champion": STRONG, "popularity": worse(WEAK, 0.5, 4)}
+    candidate = np.where(tied, 1, STRONG).astype(np.int32)
+    systems = {"candidate": candidate, "champion": STRONG, "popularity": worse(WEAK, 0.5, 4)}
     measured(paths, MANY, systems, champion=3, tied=tied)
     assert decided(root, paths, 3) == "hold"
-    found = rule(paths, "no sign of a leak")
-    assert found["passed"] is False
-    assert "the gain lies in the order of events of one instant" in found["text"]
-    assert (found["evidence"]["gain_untied"], found["evidence"]["tied"]) == (0, pytest.approx(tied.mean(), abs=1e-5))
+    leak = rule(paths, "no sign of a leak")
+    assert leak["passed"] is False
+    assert "the gain lies in the order of events of one instant" in leak["text"]
+    assert (leak["evidence"]["gain_untied"], leak["evidence"]["tied"]) == (0, pytest.approx(tied.mean(), abs=1e-5))
     honest = {**systems, "candidate": STRONG, "champion": worse(STRONG, 0.1, 5)}
     measured(paths, MANY, honest, champion=3, tied=tied)
     assert decided(root, paths, 3) == "promote"
@@ -179,9 +179,9 @@ def test_a_log_too_short_to_recommend_from_is_held(root: Path, paths: Paths, sha
     known = np.where(unknown, 0, STRONG).astype(np.int32)
     measured(paths, MANY, {"candidate": known, "popularity": np.zeros_like(STRONG)}, unknown=unknown)
     assert decided(root, paths) == expected
-    found = rule(paths, "coverage")
-    assert found["evidence"]["observed"] == pytest.approx(1 - share, abs=0.02)
-    assert ("the log is too short" in found["text"]) == (expected == "hold")
+    coverage = rule(paths, "coverage")
+    assert coverage["evidence"]["observed"] == pytest.approx(1 - share, abs=0.02)
+    assert ("the log is too short" in coverage["text"]) == (expected == "hold")
     assert decided(root, paths, min_coverage=0.1) == "promote"
     assert decision(paths)["metrics"]["coverage"] == pytest.approx(1 - share, abs=0.02)
 
@@ -288,13 +288,13 @@ VERDICTS = ["passed", "not_applicable", "not_judged", "failed"]
     st.integers(0, 100),
     st.sampled_from(VERDICTS),
 )
-def test_a_rule_that_does_worse_never_helps(found: list[tuple[str, str]], which: int, verdict: str) -> None:
+def test_a_rule_that_does_worse_never_helps(findings: list[tuple[str, str]], which: int, verdict: str) -> None:
     def of(rules: list[tuple[str, str]]) -> int:
-        made = [Rule(rule="r", verdict=v, severity=s, text="") for v, s in rules]  # type: ignore[arg-type]
-        return ["promote", "hold", "reject"].index(decide(made))
+        judged = [Rule(rule="r", verdict=v, severity=s, text="") for v, s in rules]  # type: ignore[arg-type]
+        return ["promote", "hold", "reject"].index(decide(judged))
 
-    which %= len(found)
-    changed = [*found[:which], (verdict, found[which][1]), *found[which + 1 :]]
-    if VERDICTS.index(verdict) >= VERDICTS.index(found[which][0]):
-        assert of(changed) >= of(found)
-    assert (of(found) == 0) == all(v in ("passed", "not_applicable") or s == "warn" for v, s in found)
+    which %= len(findings)
+    changed = [*findings[:which], (verdict, findings[which][1]), *findings[which + 1 :]]
+    if VERDICTS.index(verdict) >= VERDICTS.index(findings[which][0]):
+        assert of(changed) >= of(findings)
+    assert (of(findings) == 0) == all(v in ("passed", "not_applicable") or s == "warn" for v, s in findings)

@@ -71,7 +71,7 @@ def test_too_little_data_is_no_proof(root: Path, paths: Paths) -> None:
     assert "the data do not tell" in rule(paths, "not inferior to the champion")["text"]
 
     fewer = sequences(30)
-    measured(paths, fewer, {name: found[: len(fewer)] for name, found in systems.items()}, champion=3)
+    measured(paths, fewer, {name: column[: len(fewer)] for name, column in systems.items()}, champion=3)
     assert decided(root, paths, 3) == "hold"
     assert "30 sessions in the test part are too few" in rule(paths, "not inferior to the champion")["text"]
     assert rule(paths, "not inferior to the champion")["verdict"] == "not_judged"
@@ -96,10 +96,10 @@ def test_a_slice_that_pays_for_the_average_holds_and_is_named(root: Path, paths:
     measured(paths, MANY, systems, champion=3, hour=hour)
     assert decided(root, paths, 3) == "hold"
     assert rule(paths, "not inferior to the champion")["passed"] is True
-    found = rule(paths, "no slice drops: hour")
-    assert [each["slice"] for each in found["evidence"]["breaches"]] == ["03"]
-    assert found["evidence"]["worst"]["change"] == pytest.approx(-0.4, abs=0.05)
-    assert "03 -" in found["text"]
+    slices = rule(paths, "no slice drops: hour")
+    assert [each["slice"] for each in slices["evidence"]["breaches"]] == ["03"]
+    assert slices["evidence"]["worst"]["change"] == pytest.approx(-0.4, abs=0.05)
+    assert "03 -" in slices["text"]
     assert decided(root, paths, 3, min_slice=100_000) == "promote"
     assert rule(paths, "no slice drops")["verdict"] == "not_applicable"
 
@@ -114,8 +114,8 @@ def test_items_that_only_the_champion_knows_are_judged_overall_and_are_no_slice(
     }
     measured(paths, MANY, systems, champion=3, unknown=unknown)
     assert decided(root, paths, 3) == "promote"
-    found = rule(paths, "no slice drops: popularity")
-    assert (found["verdict"], found["evidence"]["slices"]) == ("passed", 1)
+    slices = rule(paths, "no slice drops: popularity")
+    assert (slices["verdict"], slices["evidence"]["slices"]) == ("passed", 1)
     systems["champion"] = np.where(unknown, 1, STRONG).astype(np.int32)
     measured(paths, MANY, systems, champion=3, unknown=unknown)
     assert decided(root, paths, 3) == "reject"
@@ -140,12 +140,12 @@ def test_the_champion_of_another_shop_is_refused_with_a_word(
     systems = {"candidate": STRONG, "champion": worse(STRONG, 0.9, 5), "popularity": np.zeros_like(STRONG)}
     measured(paths, MANY, systems, champion=3, fit=fit)
     assert decided(root, paths, 3) == ("promote" if compared else "hold")
-    found = rule(paths, "not inferior to the champion")
-    assert found["verdict"] == ("passed" if compared else "not_judged")
-    assert says in found["text"]
+    comparison = rule(paths, "not inferior to the champion")
+    assert comparison["verdict"] == ("passed" if compared else "not_judged")
+    assert says in comparison["text"]
     if not compared:
         assert "another shop" in decision(paths)["summary"]
-        assert "--to 0" in found["text"]
+        assert "--to 0" in comparison["text"]
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_a_candidate_that_answers_less_than_the_champion_is_held(
     systems = {"candidate": STRONG, "champion": STRONG, "popularity": WEAK}
     measured(paths, MANY, systems, champion=3, actions=accurate(), champion_answers=champion)
     assert decided(root, paths, 3, **gate) == ("hold" if missing else "promote")
-    found = rule(paths, ANSWERS_ALL)
-    assert (found["verdict"], found["evidence"]["missing"]) == ("failed" if missing else "passed", missing)
-    assert all(name in found["text"] for name in missing)
+    outputs = rule(paths, ANSWERS_ALL)
+    assert (outputs["verdict"], outputs["evidence"]["missing"]) == ("failed" if missing else "passed", missing)
+    assert all(name in outputs["text"] for name in missing)
     assert not missing or f"does not answer {', '.join(missing)}" in stage.page(decision(paths))
 
 
@@ -183,10 +183,10 @@ def test_a_head_that_is_dropped_takes_no_rule_along_without_a_word(root: Path, p
         systems = evidence.pop("systems")
         measured(paths, MANY, systems, champion=3, champion_answers=answers, **evidence)
         assert decided(root, paths, 3, **rules) == "hold"
-        found = decision(paths)
-        assert next(r for r in found["rules"] if r["rule"] == ANSWERS_ALL)["evidence"]["missing"] == [head]
-        assert f"does not answer {head}, version 3 does" in found["summary"]
-        assert f"no {head} head, and version 3 has" in found["summary"]
+        content = decision(paths)
+        assert next(r for r in content["rules"] if r["rule"] == ANSWERS_ALL)["evidence"]["missing"] == [head]
+        assert f"does not answer {head}, version 3 does" in content["summary"]
+        assert f"no {head} head, and version 3 has" in content["summary"]
     floors = {"next_action.accuracy": 0.1}
     assert decided(root, paths, 3, floors=floors) == "hold"
     assert rule(paths, "floor: next_action.accuracy")["verdict"] == "not_judged"
@@ -208,9 +208,9 @@ def test_a_gain_of_the_first_head_does_not_pay_for_a_loss_of_another(
     systems = {"candidate": STRONG, "champion": WEAK, "popularity": worse(WEAK, 0.5, 4)}
     measured(paths, MANY, systems, champion=3, actions=accurate(), losses=losses)
     assert decided(root, paths, 3) == expected
-    found = rule(paths, "not shown to be worse than the champion: next_action.log_loss")
-    assert found["passed"] is (expected == "promote")
-    assert found["evidence"]["reference"] == pytest.approx(losses["champion"].mean(), rel=1e-4)
+    comparison = rule(paths, "not shown to be worse than the champion: next_action.log_loss")
+    assert comparison["passed"] is (expected == "promote")
+    assert comparison["evidence"]["reference"] == pytest.approx(losses["champion"].mean(), rel=1e-4)
 
 
 def test_a_champion_of_whom_nobody_says_what_it_answers_holds(root: Path, paths: Paths) -> None:
@@ -229,11 +229,11 @@ def test_what_the_champion_may_have_learned_from_does_not_count_for_it(root: Pat
     assert decided(root, paths, 3) == "reject"
     measured(paths, MANY, systems, champion=3, seen=behind)
     assert decided(root, paths, 3) == "promote"
-    found = rule(paths, "not inferior to the champion")
-    assert found["evidence"]["seen_by_champion"] == pytest.approx(behind.mean(), abs=1e-5)
-    assert found["evidence"]["observed"] == pytest.approx(0.25, abs=0.05)
+    comparison = rule(paths, "not inferior to the champion")
+    assert comparison["evidence"]["seen_by_champion"] == pytest.approx(behind.mean(), abs=1e-5)
+    assert comparison["evidence"]["observed"] == pytest.approx(0.25, abs=0.05)
     said = f"{behind.mean():.1%} of the test rows were left out: version 3 may have learned from them"
-    assert said in found["text"]
+    assert said in comparison["text"]
     assert said in decision(paths)["summary"]
     assert rule(paths, "no slice drops: length")["passed"] is True
 
@@ -275,10 +275,10 @@ def test_tries_on_one_window_are_counted_and_paid_for(root: Path, paths: Paths) 
     for number in range(3, 21):  # each as the gate would record it before it decides
         assert try_log.record(paths, MODEL, mine | {"model_sha256": sha256(b"%d" % number).hexdigest()}) == number
     assert tried(b"21", ("2026-01-06T00", "2026-01-07T12")) == "hold"
-    found = decision(paths)
-    assert found["tries"] == 21
-    assert found["method"]["confidence_of_this_try"] == pytest.approx(1 - 0.05 / (21 * 22), abs=1e-6)
-    assert "it is try 21 on this test window, so shown means at 0.999892" in found["summary"]
+    content = decision(paths)
+    assert content["tries"] == 21
+    assert content["method"]["confidence_of_this_try"] == pytest.approx(1 - 0.05 / (21 * 22), abs=1e-6)
+    assert "it is try 21 on this test window, so shown means at 0.999892" in content["summary"]
     assert tried(b"21", later) == "promote"
     assert tried(b"1", first) == "promote"
     assert decision(paths) == kept, "the same evidence, another decision"
@@ -300,8 +300,8 @@ def test_small_losses_do_not_add_up(root: Path, paths: Paths) -> None:
     assert decision(paths)["best_champion"] == 2, "the champion stays the measure of those that come"
     measured(paths, MANY, {**systems, "best_champion": best}, champion=2, best=1)
     assert decided(root, paths, 2, champion__margin=0.03) == "hold"
-    found = rule(paths, "not inferior to the best champion so far")
-    assert (found["passed"], found["evidence"]["version"]) == (False, 1)
+    comparison = rule(paths, "not inferior to the best champion so far")
+    assert (comparison["passed"], comparison["evidence"]["version"]) == (False, 1)
     assert decision(paths)["best_champion"] == 1
     measured(paths, MANY, {**systems, "candidate": best, "best_champion": best}, champion=2, best=1)
     assert decided(root, paths, 2, champion__margin=0.03) == "promote"
@@ -317,9 +317,9 @@ def test_chance_in_many_small_slices_is_no_breach(root: Path, paths: Paths) -> N
         systems = {name: ranks(some, 0.5, seed=2 * trial + i) for i, name in enumerate(("candidate", "champion"))}
         measured(paths, some, {**systems, "popularity": np.zeros_like(some)}, champion=3, hour=some % 12)
         decided(root, paths, 3, min_slice=300)
-        found = rule(paths, "no slice drops: hour")
-        assert found["evidence"]["slices"] == 12
-        fell += found["evidence"]["observed"] < -0.1
-        breaches += found["verdict"] == "failed"
+        slices = rule(paths, "no slice drops: hour")
+        assert slices["evidence"]["slices"] == 12
+        fell += slices["evidence"]["observed"] < -0.1
+        breaches += slices["verdict"] == "failed"
     assert fell >= 8
     assert breaches <= 1

@@ -64,24 +64,24 @@ def test_metrics_that_their_rows_do_not_give_are_refused_for_every_head(
 ) -> None:
     """`change` None: the system has a metric, and no row."""
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK}, actions=accurate())
-    folder, found = paths.evaluation(MODEL), read_json(paths.measured(MODEL))
+    folder, metrics = paths.evaluation(MODEL), read_json(paths.measured(MODEL))
     ahead = pq.read_table(folder / "predictions.parquet")
     columns = ["sequence", "customer", "position", "target", "rank_candidate"]
     pq.write_table(ahead.select(columns), folder / "ahead.parquet")
-    found["next_items"] = {"candidate": ranked_metrics(STRONG), "one_step": ranked_metrics(WEAK)}
-    found["next_item"]["candidate"]["ndcg@20_known"] = dict(found["next_item"]["candidate"]["ndcg@20"])
+    metrics["next_items"] = {"candidate": ranked_metrics(STRONG), "one_step": ranked_metrics(WEAK)}
+    metrics["next_item"]["candidate"]["ndcg@20_known"] = dict(metrics["next_item"]["candidate"]["ndcg@20"])
     actions = pq.read_table(folder / "actions.parquet")
     right = actions["predicted_candidate"].to_numpy() == 0
     f1 = 2 * right.sum() / (right.sum() + len(right))  # of the one action that occurs; the other one predicted has 0
-    found["next_action"]["candidate"]["f1"] = {"value": round(f1 / 2, 6)}
-    write_json(paths.measured(MODEL), found)
+    metrics["next_action"]["candidate"]["f1"] = {"value": round(f1 / 2, 6)}
+    write_json(paths.measured(MODEL), metrics)
     assert decided(root, paths) == "promote"
     if change is None:
-        found[head][system] = {metric: {"value": 0.1}}
+        metrics[head][system] = {metric: {"value": 0.1}}
         pq.write_table(actions.drop_columns(["loss_majority", "predicted_majority"]), folder / "actions.parquet")
     else:
-        found[head][system][metric]["value"] += change
-    write_json(paths.measured(MODEL), found)
+        metrics[head][system][metric]["value"] += change
+    write_json(paths.measured(MODEL), metrics)
     with pytest.raises(DataError, match="of majority" if change is None else rf"{metric} of {system} is .*gives"):
         decided(root, paths)
 
@@ -128,7 +128,7 @@ def test_sequences_are_drawn_and_not_predictions(root: Path, paths: Paths) -> No
     measured(paths, MANY, {"candidate": STRONG, "popularity": WEAK})
     decided(root, paths, **rules)
     once = rule(paths, "floor")["evidence"]["interval"]
-    tripled = {name: np.repeat(found, 3) for name, found in (("candidate", STRONG), ("popularity", WEAK))}
+    tripled = {name: np.repeat(column, 3) for name, column in (("candidate", STRONG), ("popularity", WEAK))}
     measured(paths, np.repeat(MANY, 3), tripled)
     decided(root, paths, **rules)
     assert rule(paths, "floor")["evidence"]["interval"] == once

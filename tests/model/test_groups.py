@@ -34,9 +34,9 @@ def test_new_is_the_first_visit_of_somebody_known(tmp_path: Path) -> None:
         "valid": [("bob", "b1", 20)],
         "test": [("ann", "a2", 30), ("cid", "c1", 31), ("cid", "c1", 32), ("cid", "c2", 40), (None, "x", 41)],
     }
-    found = customers.groups(store(tmp_path, parts, ("user_id", "session_id", "start")), "test")
-    assert found is not None
-    assert found.tolist() == ["returning", "new", "new", "returning", "unknown"], "pieces of a visit are one visit"
+    groups = customers.groups(store(tmp_path, parts, ("user_id", "session_id", "start")), "test")
+    assert groups is not None
+    assert groups.tolist() == ["returning", "new", "new", "returning", "unknown"], "pieces of a visit are one visit"
     assert customers.groups(tmp_path, "train") == np.array(["new"])
     nobody = store(tmp_path / "nobody", {"test": [(None, "x", 41)]}, ("user_id", "session_id", "start"))
     assert customers.groups(nobody, "test") is None
@@ -48,9 +48,9 @@ def test_new_as_of_a_cut_off_is_who_began_no_longer_ago_than_the_answers_reach(t
         "valid": [("ann", 0, 50)],
         "test": [("ann", 0, 100), ("bob", 80, 100), ("bob", 80, 120)],
     }
-    found = customers.groups(store(tmp_path, parts, ("user_id", "start", "cut_off")), "test", horizon=30)
-    assert found is not None
-    assert found.tolist() == ["returning", "new", "returning"]
+    groups = customers.groups(store(tmp_path, parts, ("user_id", "start", "cut_off")), "test", horizon=30)
+    assert groups is not None
+    assert groups.tolist() == ["returning", "new", "returning"]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_model_that_fares_much_worse_by_one_group_is_held(
 ) -> None:
     paths = Paths(tmp_path)
     fresh = MANY % 3 == 0
-    found = np.where(fresh, worse(STRONG, lost, 3), STRONG).astype(np.int32)
-    measured(paths, MANY, {"candidate": found, "popularity": worse(found, 0.5, 4)})
+    candidate = np.where(fresh, worse(STRONG, lost, 3), STRONG).astype(np.int32)
+    measured(paths, MANY, {"candidate": candidate, "popularity": worse(candidate, 0.5, 4)})
     file = paths.evaluation(MODEL) / "predictions.parquet"
     labels = pa.array(np.where(fresh, "new", "returning").tolist())
     parquet.write_table(parquet.read_table(file).append_column("visitor", labels), file)
@@ -79,8 +79,8 @@ def test_a_model_that_fares_much_worse_by_one_group_is_held(
 
 def test_a_country_is_a_group_where_the_log_says_it(root: Path, tmp_path: Path) -> None:
     paths, far = Paths(tmp_path), MANY % 3 == 0
-    found = np.where(far, worse(STRONG, 0.5, 3), STRONG).astype(np.int32)
-    measured(paths, MANY, {"candidate": found, "popularity": worse(found, 0.5, 4)})
+    candidate = np.where(far, worse(STRONG, 0.5, 3), STRONG).astype(np.int32)
+    measured(paths, MANY, {"candidate": candidate, "popularity": worse(candidate, 0.5, 4)})
     file = paths.evaluation(MODEL) / "predictions.parquet"
     table = parquet.read_table(file)
     for name, labels in (("visitor", ["new", "returning"]), ("country", ["fr", "de"])):

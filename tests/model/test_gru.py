@@ -32,23 +32,23 @@ def known() -> Panel:
 def test_numpy_answers_what_torch_says_to_the_last_digits(known: Panel) -> None:
     import torch
 
-    made = gru.fit(known, HORIZON)
-    assert made is not None
-    held, rows = lags(known.as_fitted(made.shared)), np.arange(12)
+    model = gru.fit(known, HORIZON)
+    assert model is not None
+    held, rows = lags(known.as_fitted(model.shared)), np.arange(12)
     past, ahead = gru.read(held, rows, np.full(12, 70), HORIZON)
     recurrent = {}
     for name, inputs in (("encoder", past), ("decoder", ahead)):
         recurrent[name] = torch.nn.GRU(inputs.shape[-1], gru.UNITS, batch_first=True).double()
-        own = {key.removeprefix(f"{name}."): torch.tensor(each) for key, each in made.weights.items() if name in key}
+        own = {key.removeprefix(f"{name}."): torch.tensor(each) for key, each in model.weights.items() if name in key}
         recurrent[name].load_state_dict(own)
-    weights = {name: torch.tensor(each) for name, each in made.weights.items()}
+    weights = {name: torch.tensor(each) for name, each in model.weights.items()}
     x, z = torch.tensor(past), torch.tensor(ahead)
     with torch.no_grad():
         states, _ = recurrent["decoder"](z, recurrent["encoder"](x)[1])
         hidden = torch.relu(torch.cat([states, z], -1) @ weights["hidden.weight"].T + weights["hidden.bias"])
         said = torch.nn.functional.softplus(hidden @ weights["out.weight"].T + weights["out.bias"])
         want = torch.relu(gru.answers(said)).numpy() * held.level(rows, np.full(12, 70))[:, None, None]
-    np.testing.assert_allclose(made.forecast(known), want, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(model.forecast(known), want, rtol=1e-9, atol=1e-12)
 
 
 def test_nothing_ahead_is_read_and_a_series_is_answered_alone_as_among_others(known: Panel) -> None:
@@ -59,21 +59,21 @@ def test_nothing_ahead_is_read_and_a_series_is_answered_alone_as_among_others(kn
     both = [gru.read(each, np.arange(12), np.full(12, 60), HORIZON) for each in (held, changed)]
     for one, other in zip(*both, strict=True):
         np.testing.assert_array_equal(one, other)
-    made = gru.fit(known, HORIZON)
-    assert made is not None
-    alone = made.forecast(known.rows(np.array([4])))
-    np.testing.assert_allclose(alone[0], made.forecast(known)[4], rtol=1e-12)
+    model = gru.fit(known, HORIZON)
+    assert model is not None
+    alone = model.forecast(known.rows(np.array([4])))
+    np.testing.assert_allclose(alone[0], model.forecast(known)[4], rtol=1e-12)
     assert gru.fit(known.rows(np.arange(7)), HORIZON) is None
 
 
 def test_a_preset_with_a_network_is_numbers_that_answer_the_same_again(known: Panel) -> None:
-    made = ensemble.fit(known, HORIZON, network=True)
-    assert made.network is not None and made.methods[-1] == "gru"
-    content = Forecaster(made, "day", "quantity").dumps()
+    preset = ensemble.fit(known, HORIZON, network=True)
+    assert preset.network is not None and preset.methods[-1] == "gru"
+    content = Forecaster(preset, "day", "quantity").dumps()
     again = forecaster.loads(content)
     assert content == Forecaster(ensemble.fit(known, HORIZON, network=True), "day", "quantity").dumps() == again.dumps()
-    answers: Any = made.forecast(known)
+    answers: Any = preset.forecast(known)
     np.testing.assert_array_equal(again.preset.forecast(known), answers)
     assert (np.diff(answers[..., 1:], axis=-1) >= 0).all() and (answers >= 0).all()
-    without = Forecaster(replace(made, network=None), "day", "quantity")
+    without = Forecaster(replace(preset, network=None), "day", "quantity")
     assert again.parameters > without.parameters and b'"gru": {' not in without.dumps()

@@ -26,12 +26,12 @@ MODEL = "next_step"
 
 @pytest.fixture
 def raw(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    model = found["models"][MODEL]
+    content: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    model = content["models"][MODEL]
     model["heads"] = {"exit": {}}
     model["encoder"] |= {"units": 8, "hand_made": True}
     model["budget"] = {"epochs": 2, "batch_tokens": 128, "max_length": 8}
-    return found
+    return content
 
 
 def test_what_is_missing_is_told_apart_and_nothing_is_added_at_first() -> None:
@@ -40,11 +40,11 @@ def test_what_is_missing_is_told_apart_and_nothing_is_added_at_first() -> None:
     module.learn_scale(values)
     assert (module(values) == 0).all()
     torch.nn.init.ones_(module.score.weight)
-    found = module(values)
-    assert torch.isfinite(found).all()
+    output = module(values)
+    assert torch.isfinite(output).all()
     same = values.clone()
     same[:, 2] = 6.0
-    assert torch.equal(module(same), found), "what does not vary in training says nothing"
+    assert torch.equal(module(same), output), "what does not vary in training says nothing"
     put = placed(values, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]), torch.Size([2, 3]))
     assert put.shape == (2, 3, 3)
     assert torch.equal(put[1, 0], values[1])
@@ -64,12 +64,12 @@ def test_a_network_that_reads_them_ships(raw: dict[str, Any], tmp_path: Path, mo
     artefact = load(paths.exported(MODEL))
     assert artefact.features == features.names("session")
     split, card = open_split(store, "test"), read_card(store)
-    asked = of_split(split, np.arange(20), artefact.max_length)
+    positions = of_split(split, np.arange(20), artefact.max_length)
     one_to_one = checks.identity(split, card)
-    every = np.arange(len(asked))
-    answers = asking.answers(artefact, split, asked, every, one_to_one)["exit"]
+    every = np.arange(len(positions))
+    answers = asking.answers(artefact, split, positions, every, one_to_one)["exit"]
     dearer = split.with_columns(price=np.asarray(split.price) * 50)
-    others = asking.answers(artefact, dearer, asked, every, one_to_one)["exit"]
+    others = asking.answers(artefact, dearer, positions, every, one_to_one)["exit"]
     assert not np.allclose(answers, others), "prices are read by hand-made features alone"
     np.testing.assert_allclose(np.exp(answers).sum(1), 1, atol=1e-5)
 

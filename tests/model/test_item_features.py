@@ -27,9 +27,9 @@ def classes(*names: str, known: int = 7) -> np.ndarray:
 
 
 def test_every_level_of_a_category_is_a_class_and_equal_beginnings_are_the_same() -> None:
-    found = classes("category")
-    assert (found[:2] == 0).all(), "padding and unknown have none"
-    cars, dolls, none, unknown, food = found[2:]
+    codes = classes("category")
+    assert (codes[:2] == 0).all(), "padding and unknown have none"
+    cars, dolls, none, unknown, food = codes[2:]
     assert cars[0] == dolls[0] != food[0]
     assert len({int(cars[1]), int(dolls[1]), int(cars[0]), int(food[0]), 0}) == 5
     assert not none.any()
@@ -38,8 +38,8 @@ def test_every_level_of_a_category_is_a_class_and_equal_beginnings_are_the_same(
 
 
 def test_the_same_word_under_two_roots_is_two_classes() -> None:
-    found = item_features.codes(("category",), 4, **{**SHOP, "paths": ["a.x", "b.x"], "category": np.array([2, 3])})
-    assert found[2, 1] != found[3, 1]
+    codes = item_features.codes(("category",), 4, **{**SHOP, "paths": ["a.x", "b.x"], "category": np.array([2, 3])})
+    assert codes[2, 1] != codes[3, 1]
 
 
 def test_a_brand_is_a_class_by_its_text_and_none_is_none() -> None:
@@ -60,9 +60,9 @@ def test_popularity_is_in_powers_of_two_and_prices_in_buckets_of_equally_many_it
 
 
 def test_features_have_classes_of_their_own_and_items_beyond_known_have_none() -> None:
-    found = classes("category", "price", "popularity", known=5)
-    assert found.shape == (5, 4)
-    parts = [set(found[:, columns].ravel().tolist()) - {0} for columns in (slice(0, 2), 2, 3)]
+    codes = classes("category", "price", "popularity", known=5)
+    assert codes.shape == (5, 4)
+    parts = [set(codes[:, columns].ravel().tolist()) - {0} for columns in (slice(0, 2), 2, 3)]
     assert not parts[0] & parts[1]
     assert not parts[1] & parts[2]
     assert not parts[0] & parts[2]
@@ -71,10 +71,10 @@ def test_features_have_classes_of_their_own_and_items_beyond_known_have_none() -
 def test_nothing_asked_for_is_nothing_read_and_a_store_without_values_gives_none(tmp_path: Path) -> None:
     shop(tmp_path / "store")
     assert item_features.read(tmp_path / "nowhere", (), KNOWN) is None
-    found = item_features.read(tmp_path / "store", ("price", "category", "popularity"), KNOWN)
-    assert found is not None
-    assert found.shape[0] == KNOWN
-    assert found[2:, -1].all(), "every known item has a count"
+    codes = item_features.read(tmp_path / "store", ("price", "category", "popularity"), KNOWN)
+    assert codes is not None
+    assert codes.shape[0] == KNOWN
+    assert codes[2:, -1].all(), "every known item has a count"
 
 
 def sizes(codes: np.ndarray | None) -> Sizes:
@@ -85,21 +85,21 @@ def sizes(codes: np.ndarray | None) -> Sizes:
 def test_an_items_vector_is_its_own_plus_those_of_its_classes() -> None:
     codes = np.array([[0, 0], [0, 0], [1, 2], [1, 0], [0, 0], [3, 3]])
     torch.manual_seed(0)
-    made = build(spec(features=(), item_features=("category",), item={"output": "separate"}), sizes(codes)).eval()
-    assert made.features is not None
-    plain = made.items.detach().clone()
-    torch.testing.assert_close(made.directions(made.items), torch.nn.functional.normalize(plain, dim=-1))
+    network = build(spec(features=(), item_features=("category",), item={"output": "separate"}), sizes(codes)).eval()
+    assert network.features is not None
+    plain = network.items.detach().clone()
+    torch.testing.assert_close(network.directions(network.items), torch.nn.functional.normalize(plain, dim=-1))
     with torch.no_grad():
-        made.features.table.weight[1:] = torch.randn(3, 12)
-    table = made.features.table.weight
+        network.features.table.weight[1:] = torch.randn(3, 12)
+    table = network.features.table.weight
     joined = plain.clone()
     for offset in (0, 6):
         joined[offset + 2] += table[1] + table[2]
         joined[offset + 3] += table[1]
         joined[offset + 5] += 2 * table[3]
-    torch.testing.assert_close(made.directions(made.items), torch.nn.functional.normalize(joined, dim=-1))
+    torch.testing.assert_close(network.directions(network.items), torch.nn.functional.normalize(joined, dim=-1))
     some = torch.tensor([8, 3])
-    torch.testing.assert_close(made.directions(made.items[some], some), made.directions(made.items)[some])
+    torch.testing.assert_close(network.directions(network.items[some], some), network.directions(network.items)[some])
 
 
 def test_a_network_that_needs_classes_is_not_built_without() -> None:

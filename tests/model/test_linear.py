@@ -42,10 +42,10 @@ def test_nothing_later_is_read_and_the_season_reads_the_cycles_that_were_over(st
 
 
 def test_a_series_is_answered_alone_as_among_others_and_a_year_is_found(known: Panel) -> None:
-    made = linear.fit(known.before(56), HORIZON)
-    assert made is not None
-    said = made.forecast(known.before(56))
-    np.testing.assert_array_equal(made.forecast(known.before(56).rows(np.array([4])))[0], said[4])
+    model = linear.fit(known.before(56), HORIZON)
+    assert model is not None
+    said = model.forecast(known.before(56))
+    np.testing.assert_array_equal(model.forecast(known.before(56).rows(np.array([4])))[0], said[4])
     after = known.following(56, HORIZON)
     usual = known.values[:, 44:56].mean(1, keepdims=True)
     assert np.abs(said[..., 2] - after).sum() < 0.6 * np.abs(usual - after).sum()
@@ -55,12 +55,12 @@ def test_a_series_is_answered_alone_as_among_others_and_a_year_is_found(known: P
 
 
 def test_a_preset_of_months_mixes_it_and_ships_it_as_numbers(known: Panel) -> None:
-    made = ensemble.fit(known, HORIZON)
-    assert made.linear is not None and made.methods[-2:] == (ensemble.LINEAR, ensemble.COUNTS)
-    content = Forecaster(made, "week", "quantity").dumps()
+    preset = ensemble.fit(known, HORIZON)
+    assert preset.linear is not None and preset.methods[-2:] == (ensemble.LINEAR, ensemble.COUNTS)
+    content = Forecaster(preset, "week", "quantity").dumps()
     again = forecaster.loads(content)
     assert content == again.dumps()
-    np.testing.assert_array_equal(again.preset.forecast(known), made.forecast(known))
+    np.testing.assert_array_equal(again.preset.forecast(known), preset.forecast(known))
 
 
 def test_backtests_of_two_years_of_weeks_read_the_season_that_the_answer_reads() -> None:

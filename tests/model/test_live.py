@@ -64,19 +64,19 @@ def test_live_metrics_are_what_the_evaluation_measures(tmp_path: Path, params: P
         clock.forward(MINUTE)
     own.flush()
     now = own.now() + 40 * MINUTE
-    found = {
+    by_output = {
         each.output.name: each
         for each in join.judged(params, log.read(own.folder, "answers"), log.read(own.folder, "outcomes"), now)
     }
     event, _, end = split.questions()
     target = HEADS["next_item"].targets(split, event, end, card)
-    asked = np.flatnonzero(target >= 0)
-    ranks = ranking.ranks(scores[asked], target[asked])
-    live = found["next_item"]
+    rows = np.flatnonzero(target >= 0)
+    ranks = ranking.ranks(scores[rows], target[rows])
+    live = by_output["next_item"]
     assert live.answers.tolist() == np.where(ranks <= 20, ranks, 0).tolist()
     action_target = HEADS["next_action"].targets(split, event, end, card)
-    assert found["next_action"].target.tolist() == action_target.tolist()
-    np.testing.assert_allclose(found["next_action"].answers, np.log(chances), rtol=1e-4)
+    assert by_output["next_action"].target.tolist() == action_target.tolist()
+    np.testing.assert_allclose(by_output["next_action"].answers, np.log(chances), rtol=1e-4)
     young = list(join.judged(params, log.read(own.folder, "answers"), log.read(own.folder, "outcomes"), own.now()))
     assert {each.output.name: each.waiting for each in young}["next_item"] > 0, "who may still come back waits"
 
@@ -92,9 +92,9 @@ def test_answers_about_days_ahead_wait_until_these_are_over(tmp_path: Path, para
         own.put("answers", **answer("r", user_id="u", **about))
     own.flush()
     rows = log.read(own.folder, "answers"), log.read(own.folder, "outcomes")
-    found = metrics.joined(params, *rows, own.now() + days * 24 * 60 * MINUTE)
-    assert {each.output.name: each.waiting for each in found.judged} == dict.fromkeys(given, int(days < 7))
-    heads = metrics.summary(params, found)[0]["heads"]
+    joined = metrics.joined(params, *rows, own.now() + days * 24 * 60 * MINUTE)
+    assert {each.output.name: each.waiting for each in joined.judged} == dict.fromkeys(given, int(days < 7))
+    heads = metrics.summary(params, joined)[0]["heads"]
     assert {name: bool(heads[name]["metrics"]) for name in given} == dict.fromkeys(given, days > 7)
 
 
@@ -175,7 +175,7 @@ def test_shadow_and_champion_are_compared_request_by_request(tmp_path: Path, par
         own.put("outcomes", kind=log.STEP, **who, item="c", action="view")
     own.flush()
     rows = log.read(own.folder, "answers"), log.read(own.folder, "outcomes")
-    found = metrics.joined(params, *rows, own.now() + 99 * MINUTE)
-    (line,) = metrics.agreement(found)
+    joined = metrics.joined(params, *rows, own.now() + 99 * MINUTE)
+    (line,) = metrics.agreement(joined)
     assert (line["champion"], line["shadow"], line["agreement"]) == (1, 2, 0.5)
-    assert metrics.paired(params, found, "next_step", "recall@1", 2).tolist() == [1.0] * 6
+    assert metrics.paired(params, joined, "next_step", "recall@1", 2).tolist() == [1.0] * 6

@@ -47,11 +47,11 @@ def looks(draw: np.random.Generator, champion: float, canary: float, visitors: i
 def test_chance_alone_ends_no_canary_however_often_one_looks(share: float) -> None:
     """The largest e-value of the whole path is what somebody sees who looks after every visitor."""
     draw, alpha, runs = np.random.default_rng(1), 0.05, 200
-    found = [
+    evidence = [
         sequential.evidence(looks(draw, 0.3, 0.3, 1500, share), margin=0.0, alpha=alpha, grid=False)
         for _ in range(runs)
     ]
-    wrong = max(sum(each.better >= 1 / alpha for each in found), sum(each.worse >= 1 / alpha for each in found))
+    wrong = max(sum(each.better >= 1 / alpha for each in evidence), sum(each.worse >= 1 / alpha for each in evidence))
     assert wrong <= alpha * runs
 
 
@@ -83,9 +83,9 @@ def test_what_was_seen_earlier_stays_as_it_was(tmp_path: Path, params: Params) -
     seen = []
     for later in (-40 * 120 * MINUTE, 30 * 60 * MINUTE):
         now = own.now() + later
-        found = metrics.joined(params, *rows, now)
-        groups = {number: group.arm == log.CANARY for number, group in enumerate(found.groups)}
-        seen.append(metrics.visitors(params, found, "next_step", groups, "recall@1", now))
+        joined = metrics.joined(params, *rows, now)
+        groups = {number: group.arm == log.CANARY for number, group in enumerate(joined.groups)}
+        seen.append(metrics.visitors(params, joined, "next_step", groups, "recall@1", now))
     first, last = seen
     assert 0 < len(first.value) < len(last.value) == 60
     assert last.value[: len(first.value)].tolist() == first.value.tolist()

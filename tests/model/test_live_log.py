@@ -166,10 +166,10 @@ def test_a_file_that_is_none_of_the_log_is_named(tmp_path: Path) -> None:
 
 def test_what_something_else_wrote_into_redis_is_passed_over_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was answered as if the client's own question were wrong."""
-    told = msgspec.msgpack.encode(Step(item="a", time=5))
+    row = msgspec.msgpack.encode(Step(item="a", time=5))
 
     async def rows(*_: object) -> list[bytes]:
-        return [told[:-1] + b"\xc1", told, b"", msgspec.msgpack.encode(17)]
+        return [row[:-1] + b"\xc1", row, b"", msgspec.msgpack.encode(17)]
 
     async def pong(*_: object) -> bool:
         return True
@@ -219,7 +219,7 @@ def test_a_bit_that_flips_in_redis_is_no_other_step(monkeypatch: pytest.MonkeyPa
     step = Step(item="a", action="view", time=5, price=2.5)
     kept: list[bytes] = []
 
-    async def asked(*words: Any) -> int:
+    async def evaluate(*words: Any) -> int:
         kept.append(words[-1])
         return 1
 
@@ -231,7 +231,7 @@ def test_a_bit_that_flips_in_redis_is_no_other_step(monkeypatch: pytest.MonkeyPa
         return bytes(each ^ (1 << bit % 8 if at == bit // 8 else 0) for at, each in enumerate(row))
 
     held = state.Redis("redis://127.0.0.1:1", steps=5, keep_seconds=60)
-    monkeypatch.setattr(held._client, "eval", asked)
+    monkeypatch.setattr(held._client, "eval", evaluate)
     monkeypatch.setattr(held._client, "lrange", rows)
     asyncio.run(held.append("session:x", [step]))
     assert list(asyncio.run(held.history("session:x"))) == [step, step], "the second is of a server of before"
@@ -243,15 +243,15 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
     live = Live(params, Paths(tmp_path), engine)
     memory = state.Memory(subjects=9, steps=9, keep_seconds=60)
     given = {"observers": (live.observe,), "choose": live.choose, "extra": {"live": live}}
-    told = Settings(pseudonym=lambda kind, raw: server.pseudonym(b"k" * 32, kind, raw), **given)  # type: ignore[arg-type]
-    made = app(engine, memory, told)
+    settings = Settings(pseudonym=lambda kind, raw: server.pseudonym(b"k" * 32, kind, raw), **given)  # type: ignore[arg-type]
+    application = app(engine, memory, settings)
     engine.swap(replace(served, model=canary_of(served.model), version=2))
     began = ledger.Entry(**dict.fromkeys(("time", "actor", "reason", "hash", "before"), ""), number=7, action="canary",
         model=served.model, version=2, champion=1, previous=0, facts={"share": 1.0})  # fmt: skip
     live.arms.canaries = {served.model: began}
 
-    async def asked() -> list[Any]:
-        transport = httpx.ASGITransport(made)
+    async def responses() -> list[Any]:
+        transport = httpx.ASGITransport(application)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             step = {"session": "a visit of ann", "events": [{"item": "5"}]}
             bodies = [
@@ -261,15 +261,15 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
                 ("recommend/batch", {"questions": [{"history": [{"item": "5"}]}, {"history": [{"item": "6"}]}]}),
                 ("feedback", {"request": "r", "clicked": ["5"], "bought": ["6"], "value": 2.5}),
             ]
-            found = [await client.post(f"/v1/{path}", json=body) for path, body in bodies]
-            return [*found, await client.get("/v1/live"), await client.get("/v1/models")]
+            posted = [await client.post(f"/v1/{path}", json=body) for path, body in bodies]
+            return [*posted, await client.get("/v1/live"), await client.get("/v1/models")]
 
-    answers = asyncio.run(asked())
+    answers = asyncio.run(responses())
     assert [each.status_code for each in answers] == [200] * 7, [each.text for each in answers]
     assert [each.json()["version"] for each in answers[1:3]] == [2, 1], "nobody in particular has the champion's"
     assert {each.json()["model"] for each in answers[1:3]} == {served.model}, "a canary's name is the engine's own"
     assert len(answers[6].json()["models"]) == 1, "a canary is no model of its own"
-    made.state.service.observers.close()
+    application.state.service.observers.close()
     live.log.flush()
     rows = log.read(live.log.folder, "answers").to_pylist()
     ids = [answers[place].headers["x-request-id"] for place in (1, 2, 3)]

@@ -129,8 +129,8 @@ def test_live_metrics_that_fall_call_for_retraining(
         for place, own in enumerate(bounds)
     ]
     assert all(own[0].kind == LIVE for own in bounds)
-    found, why = rule.decide(params.watch, judged)
-    assert found == calls, why
+    call, why = rule.decide(params.watch, judged)
+    assert call == calls, why
     few = watched.live_answers(params, paths)(MODEL, windows, 61)
     assert few is not None and few.windows == (None,) * 4
     assert next(rule.answered(0.15, few, 0, 0.05)).why
@@ -148,17 +148,17 @@ def talked(folder: Path, *, last: dict[str, Any], share: float) -> None:
             chance = draw.uniform(0.1, 0.3) + (share if visitor % 2 else 0)
             arm = {"arm": log.CANARY, "version": 2} if visitor % 2 else {"arm": log.CHAMPION, "version": 1}
             given = {"kind": "probability", "labels": ["no", "yes"], "scores": [1 - chance, chance], "plain": True}
-            asked = {"steps": int(draw.integers(1, 9)), "last_item": "x", "last_action": "view"}
-            asked |= last if day == 9 else {}
+            question = {"steps": int(draw.integers(1, 9)), "last_item": "x", "last_action": "view"}
+            question |= last if day == 9 else {}
             for number in range(3):
                 row = {"request": f"{day} {visitor} {number}", "model": MODEL, "test": 0, "output": "purchase"}
-                own.put("answers", **who, **row, **arm, **given, **asked)
+                own.put("answers", **who, **row, **arm, **given, **question)
             own.put("outcomes", kind=log.STEP, **who, item="x", action="view")
     own.flush()
 
 
 @pytest.mark.parametrize(
-    ("last", "share", "found"),
+    ("last", "share", "moved"),
     [
         ({}, 0.0, set()),
         ({"last_action": "cart", "steps": 40}, 0.0, {("last day", "asked"), ("last day", "steps")}),
@@ -166,13 +166,13 @@ def talked(folder: Path, *, last: dict[str, Any], share: float) -> None:
     ],
 )
 def test_what_has_moved_is_said_and_chance_is_not(
-    tmp_path: Path, params: Params, last: dict[str, Any], share: float, found: set[tuple[str, str]]
+    tmp_path: Path, params: Params, last: dict[str, Any], share: float, moved: set[tuple[str, str]]
 ) -> None:
     params = replace(params, watch=replace(params.watch, min_sequences=20))
     folder, now = log.place(tmp_path), START + 9 * DAY + 6 * HOUR
     talked(folder, last=last, share=share)
     answers, outcomes = log.read(folder, "answers"), log.read(folder, "outcomes")
     lines = drift.moved(params, metrics.joined(params, answers, outcomes, now), outcomes, now)
-    assert {(line["group"], line["dimension"]) for line in lines if line["moved"]} == found
+    assert {(line["group"], line["dimension"]) for line in lines if line["moved"]} == moved
     assert {line["dimension"] for line in lines} == {"asked", "steps", "answer purchase", "outcome"}
     assert all(line["distance"] <= 1 for line in lines)

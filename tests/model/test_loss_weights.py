@@ -37,10 +37,10 @@ def test_a_head_counts_as_much_as_it_is_sure() -> None:
 def test_stopped_and_continued_they_are_the_same(tmp_path: Path) -> None:
     whole = go(LEARNED)
     go(LEARNED, Checkpoints(tmp_path, 0.0), 7)
-    found = go(LEARNED, Checkpoints(tmp_path, 0.0))
-    assert found.history == whole.history
+    continued = go(LEARNED, Checkpoints(tmp_path, 0.0))
+    assert continued.history == whole.history
     expected = whole.network.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.network.state_dict().items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in continued.network.state_dict().items())
 
 
 def test_what_ships_holds_none_of_them_and_the_card_says_so(tmp_path: Path) -> None:

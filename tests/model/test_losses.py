@@ -37,10 +37,10 @@ def test_with_every_item_as_a_candidate_the_loss_is_the_full_softmax(
     queries, table = vectors()
     targets = torch.tensor([0, 3, 3, 10, 5, 1, 9])
     hits = (torch.arange(N), targets)
-    found = losses.generated(queries, table[targets], table, torch.zeros(K, dtype=torch.float64), hits)
+    value = losses.generated(queries, table[targets], table, torch.zeros(K, dtype=torch.float64), hits)
     plain = (queries @ table.t()).log_softmax(1)[torch.arange(N), targets]
-    torch.testing.assert_close(found, plain)
-    ours = torch.autograd.grad(found.sum(), (queries, table))
+    torch.testing.assert_close(value, plain)
+    ours = torch.autograd.grad(value.sum(), (queries, table))
     theirs = torch.autograd.grad(plain.sum(), (queries, table))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
@@ -60,8 +60,8 @@ def test_the_normaliser_has_the_gradient_of_its_formula(block: int, monkeypatch:
         return scores.masked_fill(mask, -torch.inf).logsumexp(1)
 
     def ours(queries: Tensor, table: Tensor) -> Tensor:
-        found: Tensor = losses.LogNormaliser.apply(queries, table, bias, without)
-        return found
+        value: Tensor = losses.LogNormaliser.apply(queries, table, bias, without)
+        return value
 
     torch.testing.assert_close(ours(queries, table), plain(queries, table))
     assert torch.autograd.gradcheck(ours, (queries, table))
@@ -72,11 +72,11 @@ def test_in_bfloat16_the_normaliser_and_its_gradient_are_nearly_the_same() -> No
     queries = (10 * normalize(torch.randn(60, 32, generator=draw), training=False)).requires_grad_()
     table = normalize(torch.randn(500, 32, generator=draw), training=False).requires_grad_()
     bias = torch.rand(500, generator=draw)
-    found = []
+    values = []
     for dtype in (torch.float32, torch.bfloat16):
         value = losses.LogNormaliser.apply(queries, table, bias, NOTHING, dtype)
-        found.append((value, *torch.autograd.grad(value.mean(), (queries, table))))
-    for exact, near in zip(*found, strict=True):
+        values.append((value, *torch.autograd.grad(value.mean(), (queries, table))))
+    for exact, near in zip(*values, strict=True):
         assert near.dtype == torch.float32
         assert (near - exact).norm() < 0.01 * exact.norm()
         assert not torch.equal(near, exact)
@@ -127,10 +127,10 @@ def test_smoothing_shares_the_label_among_all_items_as_torch_does() -> None:
     queries, table = vectors(2)
     targets, none = torch.tensor([0, 3, 3, 10, 5, 1, 9]), torch.zeros(K, dtype=torch.float64)
     likelihood = losses.generated(queries, table[targets], table, none, (torch.arange(N), targets))
-    found = losses.smoothed(likelihood, queries, table[targets], table, none, 0.1, K)
+    value = losses.smoothed(likelihood, queries, table[targets], table, none, 0.1, K)
     plain = functional.cross_entropy(queries @ table.t(), targets, label_smoothing=0.1, reduction="none")
-    torch.testing.assert_close(-found, plain)
-    ours, theirs = (torch.autograd.grad(loss.sum(), (queries, table)) for loss in (-found, plain))
+    torch.testing.assert_close(-value, plain)
+    ours, theirs = (torch.autograd.grad(loss.sum(), (queries, table)) for loss in (-value, plain))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -149,12 +149,12 @@ WITHOUT = (torch.tensor([0, 4, 6]), torch.tensor([2, 2, 10]))
 @pytest.mark.parametrize("strength", [0.0, 0.7])
 def test_bpr_max_is_its_formula(strength: float) -> None:
     score, scores, times, others = negatives()
-    found = losses.bpr_max(score, scores, times.log(), WITHOUT, strength)
+    value = losses.bpr_max(score, scores, times.log(), WITHOUT, strength)
     for n, drawn in enumerate(others):
         total = sum(times[k] * scores[n, k].exp() for k in drawn)
         above = sum(times[k] * scores[n, k].exp() / total * torch.sigmoid(score[n] - scores[n, k]) for k in drawn)
         size = sum(times[k] * scores[n, k].exp() / total * scores[n, k] ** 2 for k in drawn)
-        torch.testing.assert_close(found[n], -torch.log(torch.as_tensor(above)) + strength * size)
+        torch.testing.assert_close(value[n], -torch.log(torch.as_tensor(above)) + strength * size)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.7])
@@ -167,27 +167,27 @@ def test_bpr_max_has_the_gradient_of_its_formula(strength: float) -> None:
 @pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
 def test_bce_is_its_formula(calibration: float) -> None:
     score, scores, times, others = negatives()
-    found = losses.bce(score, scores, times.log(), WITHOUT, calibration, items=101)
+    value = losses.bce(score, scores, times.log(), WITHOUT, calibration, items=101)
     share = times.sum() / 100
     # the exponent as it stands in the article
     beta = share * (calibration * (1 - 1 / share) + 1 / share)
     for n, drawn in enumerate(others):
         negative = sum(times[k] * torch.log(1 - torch.sigmoid(scores[n, k])) for k in drawn)
-        torch.testing.assert_close(found[n], -beta * torch.log(torch.sigmoid(score[n])) - negative)
+        torch.testing.assert_close(value[n], -beta * torch.log(torch.sigmoid(score[n])) - negative)
 
 
 def test_calibrated_bce_finds_the_probability_whatever_share_is_drawn_and_plain_bce_does_not() -> None:
     """One item is right in 30 of 100 cases: where is the expected loss least?"""
     candidates = torch.linspace(-6, 6, 2401, dtype=torch.float64)
     for share in (0.01, 0.2, 1.0):
-        found = {}
+        chances = {}
         for calibration in (0.0, 1.0):
             beta = 1 - calibration * (1 - share)
             # as in `bce`, in expectation: drawn as a negative by the share where another item is right
             expected = 0.3 * beta * functional.softplus(-candidates) + 0.7 * share * functional.softplus(candidates)
-            found[calibration] = float(torch.sigmoid(candidates[expected.argmin()]))
-        assert found[1.0] == pytest.approx(0.3, abs=0.01)
-        assert found[0.0] == pytest.approx(0.3 / (0.3 + 0.7 * share), abs=0.01)
+            chances[calibration] = float(torch.sigmoid(candidates[expected.argmin()]))
+        assert chances[1.0] == pytest.approx(0.3, abs=0.01)
+        assert chances[0.0] == pytest.approx(0.3 / (0.3 + 0.7 * share), abs=0.01)
 
 
 @pytest.mark.parametrize("loss", ["bpr_max", "bce"])
@@ -195,13 +195,13 @@ def test_nothing_but_the_target_was_drawn_and_the_loss_is_finite(loss: str) -> N
     score, scores = torch.zeros(1, requires_grad=True), torch.full((1, 1), 9.0, requires_grad=True)
     target = (torch.tensor([0]), torch.tensor([0]))
     times = torch.zeros(1)
-    found = (
+    value = (
         losses.bpr_max(score, scores, times, target, 1.0)
         if loss == "bpr_max"
         else losses.bce(score, scores, times, target, 0.75, 2)
     )
-    found.sum().backward()
-    assert torch.isfinite(found).all()
+    value.sum().backward()
+    assert torch.isfinite(value).all()
     assert torch.isfinite(scores.grad).all()
 
 
@@ -214,14 +214,14 @@ def test_what_a_loss_draws_by_is_its_own() -> None:
         draw = negatives_of(replace(head, loss=name, negatives=2), 5, steps)
         drawn = [draw(np.random.default_rng(i)) for i in range(3000)]
         seen[name] = np.bincount(
-            np.concatenate([np.repeat(found.items, np.exp(found.times).round().astype(int)) for found in drawn])
+            np.concatenate([np.repeat(sample.items, np.exp(sample.times).round().astype(int)) for sample in drawn])
         )[2:]
         assert seen[name].sum() == 6000
     np.testing.assert_allclose(seen["sampled"] / 6000, np.array([20, 10, 1]) / 31, atol=0.02)
     np.testing.assert_allclose(seen["bce"] / 6000, np.ones(3) / 3, atol=0.02)
     for name, negatives in (("full", 1), ("bce", 3), ("bpr_max", 99)):
-        found = negatives_of(replace(head, loss=name, negatives=negatives), 5, steps)(np.random.default_rng(0))
-        assert (found.items.tolist(), found.bias.tolist(), found.times.tolist()) == ([2, 3, 4], [0.0] * 3, [0.0] * 3)
+        sample = negatives_of(replace(head, loss=name, negatives=negatives), 5, steps)(np.random.default_rng(0))
+        assert (sample.items.tolist(), sample.bias.tolist(), sample.times.tolist()) == ([2, 3, 4], [0.0] * 3, [0.0] * 3)
 
 
 @pytest.mark.parametrize("item", [{"loss": "bpr_max"}, {"loss": "bce", "output": "separate"}], ids=str)
@@ -241,15 +241,15 @@ def test_only_the_sharpness_learns_by_likelihood_where_the_loss_is_none(item: di
         assert network.next_item.sharpness is not None
         network.next_item.sharpness.data.fill_(sharpness)
         network.zero_grad()
-        found = loss(network, asking, step, network.items[step.rows])
-        found.total.backward()
+        step_loss = loss(network, asking, step, network.items[step.rows])
+        step_loss.total.backward()
         assert network.next_item.sharpness.grad
         gradients.append(network.encoder.readout.weight.grad.clone())
         inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
         row, column = (torch.from_numpy(i) for i in np.nonzero(target > 0))
         answers = network(inputs, row, column)["next_item"]
         own = answers.gather(1, torch.from_numpy(target)[row, column].unsqueeze(1))
-        torch.testing.assert_close(found.heads["next_item"][0], -own.mean(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(step_loss.heads["next_item"][0], -own.mean(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(*gradients)
 
 
@@ -272,18 +272,18 @@ def test_what_is_trained_is_minus_the_log_probability_that_the_network_answers(c
     if copy:
         network.next_item.returns.data.normal_(std=0.1)
     step = prepare(batch, asking, np.random.default_rng(0), "cpu", before)
-    found = loss(network, asking, step, network.items[step.rows])
+    step_loss = loss(network, asking, step, network.items[step.rows])
     inputs = {name: torch.from_numpy(values) for name, values in batch.inputs.items()}
     row, column = (torch.from_numpy(i) for i in np.nonzero(next_action >= 0))
     answers = network(inputs, row, column)
     item, action = (torch.from_numpy(t)[row, column] for t in (next_item, next_action))
     action_loss = -answers["next_action"].gather(1, action.unsqueeze(1)).mean()
     item_loss = -answers["next_item"][item > 0].gather(1, item[item > 0].unsqueeze(1)).mean()
-    torch.testing.assert_close(found.heads["next_item"][0], item_loss)
-    torch.testing.assert_close(found.heads["next_action"][0], action_loss)
-    assert found.heads["next_item"][1] == int((item > 0).sum())
+    torch.testing.assert_close(step_loss.heads["next_item"][0], item_loss)
+    torch.testing.assert_close(step_loss.heads["next_action"][0], action_loss)
+    assert step_loss.heads["next_item"][1] == int((item > 0).sum())
     share = network.spec.heads["next_action"].weight
     if not copy and not associations:
-        torch.testing.assert_close(found.total, item_loss + share * action_loss)
+        torch.testing.assert_close(step_loss.total, item_loss + share * action_loss)
     else:
-        assert found.total > item_loss + share * action_loss + AUXILIARY * 0.1
+        assert step_loss.total > item_loss + share * action_loss + AUXILIARY * 0.1

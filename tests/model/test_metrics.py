@@ -43,9 +43,9 @@ def test_a_score_that_is_no_number_never_helps():
 def test_ranks_and_gains_agree_with_a_plain_reference(scores, seed):
     draw = np.random.default_rng(seed)
     targets = draw.integers(0, scores.shape[1] + 2, len(scores))
-    found = ranking.ranks(scores, targets)
-    gains = ranking.gains(found, [1, 3])
-    for row, target, rank, gain in zip(scores, targets, found, gains, strict=True):
+    ranks = ranking.ranks(scores, targets)
+    gains = ranking.gains(ranks, [1, 3])
+    for row, target, rank, gain in zip(scores, targets, ranks, gains, strict=True):
         if not 2 <= target < len(row):
             expected = 0
         else:
@@ -66,17 +66,17 @@ def test_ndcg_agrees_with_scikit_learn():
     targets = draw.integers(2, 22, 50)
     truth = np.zeros((50, 20))
     truth[np.arange(50), targets - 2] = 1
-    found = ranking.gains(ranking.ranks(scores, targets), [5])[:, ranking.names([5]).index("ndcg@5")].mean()
-    assert found == pytest.approx(ndcg_score(truth, scores[:, 2:], k=5))
+    mean = ranking.gains(ranking.ranks(scores, targets), [5])[:, ranking.names([5]).index("ndcg@5")].mean()
+    assert mean == pytest.approx(ndcg_score(truth, scores[:, 2:], k=5))
 
 
 def test_a_ranking_counts_strangers_as_misses_and_leaves_them_out_of_known():
-    found = np.array([1, 0, 2, 0], np.int32)
+    ranks = np.array([1, 0, 2, 0], np.int32)
     known = np.array([True, False, True, True])
-    made = ranking.intervals({"candidate": found}, np.array([0, 0, 1, 1]), known, [1, 2], NONE)["candidate"]
-    assert made["recall@2"] == {"value": 0.5, "low": None, "high": None}
-    assert made["recall@2_known"]["value"] == pytest.approx(2 / 3, abs=1e-6)
-    assert made["mrr@2"]["value"] == pytest.approx((1 + 0.5) / 4)
+    cells = ranking.intervals({"candidate": ranks}, np.array([0, 0, 1, 1]), known, [1, 2], NONE)["candidate"]
+    assert cells["recall@2"] == {"value": 0.5, "low": None, "high": None}
+    assert cells["recall@2_known"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    assert cells["mrr@2"]["value"] == pytest.approx((1 + 0.5) / 4)
 
 
 def _logs(draw, n, classes):
@@ -91,7 +91,7 @@ def test_classes_agree_with_scikit_learn(seed, n, classes):
 
     draw = np.random.default_rng(seed)
     logs, target = _logs(draw, n, classes), draw.integers(0, max(1, classes - 1), n)
-    found = of_classes.intervals({"candidate": logs}, target, np.arange(n), NONE)["candidate"]
+    cells = of_classes.intervals({"candidate": logs}, target, np.arange(n), NONE)["candidate"]
     chosen = logs.argmax(1)
     precision, recall, f1, _ = sk.precision_recall_fscore_support(target, chosen, average="macro", zero_division=0)
     expected = {
@@ -102,7 +102,7 @@ def test_classes_agree_with_scikit_learn(seed, n, classes):
         "log_loss": sk.log_loss(target, np.exp(logs), labels=range(classes)),
     }
     for name, value in expected.items():
-        assert found[name]["value"] == pytest.approx(value, abs=1e-5), name
+        assert cells[name]["value"] == pytest.approx(value, abs=1e-5), name
     every = of_classes.per_class(logs, target, [f"a{i}" for i in range(classes)])
     assert sum(each["n"] for each in every.values()) == n
     assert set(every) == {f"a{i}" for i in set(target) | set(chosen)}
@@ -119,8 +119,8 @@ def test_calibration_by_hand():
     # two bins: 0.5 said and 1 of 2 true, 0.9 said and 1 of 2 true
     logs = np.log(np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.05, 0.9, 0.05]]))
     target = np.array([0, 1, 0, 0])
-    found = of_classes.intervals({"candidate": logs}, target, np.arange(4), NONE)["candidate"]
-    assert found["ece"]["value"] == pytest.approx((2 * 0.0 + 2 * 0.4) / 4)
+    cells = of_classes.intervals({"candidate": logs}, target, np.arange(4), NONE)["candidate"]
+    assert cells["ece"]["value"] == pytest.approx((2 * 0.0 + 2 * 0.4) / 4)
     confidence = np.exp(logs.max(1))
     curve = [each for each in calibration.curve(confidence, logs.argmax(1) == target) if each["n"]]
     assert [(each["n"], each["accuracy"]) for each in curve] == [(2, 0.5), (2, 0.5)]
@@ -137,8 +137,8 @@ def test_resampling_is_of_whole_sequences():
     draw = np.random.default_rng(0)
     # a sequence's 20 predictions are all hits or all misses: the spread is that of 100 coins, not of 2,000
     hits = np.repeat(draw.random(100) < 0.5, 20).astype(np.float64)
-    sums, found = bootstrap.per_sequence(np.repeat(np.arange(100), 20), np.stack([np.ones(2000), hits], 1))
-    assert found.tolist() == list(range(100))
+    sums, sequences = bootstrap.per_sequence(np.repeat(np.arange(100), 20), np.stack([np.ones(2000), hits], 1))
+    assert sequences.tolist() == list(range(100))
     totals = bootstrap.resampled(sums, 2000, seed=1)
     spread = (totals[:, 1] / totals[:, 0]).std()
     assert spread == pytest.approx(0.05, rel=0.15)
@@ -152,8 +152,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         sequence = np.repeat(np.arange(120), 5)
         ranks = np.where(draw.random(600) < rate[sequence], 1, 0).astype(np.int32)
         how = Resampling(resamples=300, confidence=0.9, seed=seed)
-        made = ranking.intervals({"candidate": ranks}, sequence, np.ones(600, bool), [1], how)["candidate"]["recall@1"]
-        covered += made["low"] <= 0.5 <= made["high"]
+        interval = ranking.intervals({"candidate": ranks}, sequence, np.ones(600, bool), [1], how)["candidate"][
+            "recall@1"
+        ]
+        covered += interval["low"] <= 0.5 <= interval["high"]
     assert 0.83 <= covered / times <= 0.97
 
 
@@ -169,8 +171,8 @@ def test_the_same_seed_gives_the_same_intervals_for_every_system():
 
 def test_no_predictions_give_no_numbers():
     empty = np.zeros(0, np.int32)
-    made = ranking.intervals({"a": empty}, empty, np.zeros(0, bool), [20], Resampling(10, 0.95, 0))
-    assert made["a"]["recall@20"] == {"value": None, "low": None, "high": None}
+    cells = ranking.intervals({"a": empty}, empty, np.zeros(0, bool), [20], Resampling(10, 0.95, 0))
+    assert cells["a"]["recall@20"] == {"value": None, "low": None, "high": None}
 
 
 def test_slices_cover_every_row_once():
@@ -179,12 +181,12 @@ def test_slices_cover_every_row_once():
     counts = np.array([0, 0, *range(50, 0, -1)])
     targets = draw.integers(0, 60, n)
     length, time = draw.integers(2, 40, n), draw.integers(0, 10**13, n)
-    made = slices.slicing(length, time, draw.integers(0, 24, n), slices.popularity(counts, targets))
+    slicing = slices.slicing(length, time, draw.integers(0, 24, n), slices.popularity(counts, targets))
     ranks = draw.integers(0, 40, n).astype(np.int32)
     values = {name: ranking.values(name, ranks, targets) for name in ("recall@20", "mrr@20")}
-    found = slices.cells(made, "predictions", {"candidate": values})
+    tables = slices.cells(slicing, "predictions", {"candidate": values})
     overall = ranking.gains(ranks, [20])[:, 0].mean()
-    for dimension, cells in found.items():
+    for dimension, cells in tables.items():
         assert sum(cell["predictions"] for cell in cells.values()) == n, dimension
         mean = sum(cell["predictions"] * cell["candidate"]["recall@20"] for cell in cells.values()) / n
         assert mean == pytest.approx(overall, abs=1e-5)

@@ -11,12 +11,12 @@ from small_history import KNOWN, history
 from clickflow.baselines import NEIGHBOURS, neighbours, returns, session_index, vsknn, vstan
 
 SESSIONS = st.lists(st.lists(st.integers(1, KNOWN - 1), min_size=1, max_size=6), min_size=1, max_size=14)
-ASKED = st.lists(st.lists(st.integers(1, KNOWN - 1), max_size=9), min_size=1, max_size=5)
+QUERIES = st.lists(st.lists(st.integers(1, KNOWN - 1), max_size=9), min_size=1, max_size=5)
 
 
-def newest_first(asked, width=10):
-    rows = np.zeros((len(asked), width), np.int64)
-    for row, session in zip(rows, asked, strict=True):
+def newest_first(sessions, width=10):
+    rows = np.zeros((len(sessions), width), np.int64)
+    for row, session in zip(rows, sessions, strict=True):
         row[: len(session)] = session[::-1]
     return rows
 
@@ -49,11 +49,11 @@ def plain(sessions, ends, session, how, known=KNOWN, own=-1):
     return scores
 
 
-@given(SESSIONS, ASKED, st.data())
+@given(SESSIONS, QUERIES, st.data())
 @settings(max_examples=150, deadline=None)
-def test_both_kinds_agree_with_their_formulas_in_loops(sessions, asked, data):
+def test_both_kinds_agree_with_their_formulas_in_loops(sessions, queries, data):
     ends = data.draw(st.lists(st.integers(0, 5), min_size=len(sessions), max_size=len(sessions)))
-    own = data.draw(st.lists(st.integers(-1, len(sessions) - 1), min_size=len(asked), max_size=len(asked)))
+    own = data.draw(st.lists(st.integers(-1, len(sessions) - 1), min_size=len(queries), max_size=len(queries)))
     # near enough to each other that rounding decides nothing: a cut is tried where similarities are multiples of 0.1
     cut = {"neighbours": data.draw(st.integers(1, 6)), "sample": data.draw(st.integers(1, 8))}
     tables = [
@@ -64,11 +64,11 @@ def test_both_kinds_agree_with_their_formulas_in_loops(sessions, asked, data):
     ]
     for how in tables:
         fitted = neighbours.fit(history(sessions, ends), how)
-        rows = newest_first(asked)
+        rows = newest_first(queries)
         for mine in (None, np.array(own)):
-            found = fitted.scores(rows, mine)
-            left_out = [-1] * len(asked) if mine is None else own
-            for row, session, out in zip(found.toarray(), asked, left_out, strict=True):
+            scores = fitted.scores(rows, mine)
+            left_out = [-1] * len(queries) if mine is None else own
+            for row, session, out in zip(scores.toarray(), queries, left_out, strict=True):
                 assert row == pytest.approx(plain(sessions, ends, session, how, own=out), rel=1e-9, abs=1e-12)
 
 
@@ -157,17 +157,17 @@ def test_factors_are_how_often_an_item_came_over_the_score_it_had():
     from scipy.sparse import csr_array
 
     past = history([[2, 3, 2, 2]])
-    asked = {}
+    captured = {}
 
     def half_on_the_last_item(recent, own):
-        asked["own"] = own.tolist()
+        captured["own"] = own.tolist()
         rows = np.arange(len(recent))
         data = np.full((len(recent), 2), 0.5)
         where = np.stack([recent[:, 0], np.full(len(recent), 8)], axis=1)
         return csr_array((data.reshape(-1), (np.repeat(rows, 2), where.reshape(-1))), shape=(len(recent), KNOWN))
 
     factors = returns.learn(past, half_on_the_last_item)
-    assert asked["own"] == [0, 0, 0]
+    assert captured["own"] == [0, 0, 0]
     # of three positions the last item came next once, the one before once; scores were half on the last each time
     assert factors[:3] == pytest.approx([2 / 2.5, 2 / 1, 1])
     scores = half_on_the_last_item(np.array([[5, 4, 5], [8, 5, 0]]), np.array([-1, -1])).tolil().tocsr()

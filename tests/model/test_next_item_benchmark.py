@@ -56,25 +56,25 @@ def test_what_was_never_seen_is_left_out_and_all_else_is_asked(tmp_path: Path, c
     test = log(tmp_path / "test.tsv.gz", 40, 1, clock=clock, begin=160)
     with gzip.open(test, "at") as file:
         file.write("new\tnever\t2000000000\nnew\tseen\t2000000001\nalone\ti3\t2000000002\n")
-    found = measured("--train", train, "--test", test, *SMALL, "--baselines", "vsknn", "--json", tmp_path / "out.json")
+    result = measured("--train", train, "--test", test, *SMALL, "--baselines", "vsknn", "--json", tmp_path / "out.json")
     with gzip.open(test, "rt") as file:
         sessions = [line.split("\t")[0] for line in file.readlines()[1:]]
     known = [name for name in sessions if name not in ("new", "alone")]
-    assert found["predictions"] == len(known) - len(set(known))
-    assert found["items"] == 30
-    assert found["recall@5"] > 0.9, "a ring is easily learned"
-    assert found["recall@20"] >= found["recall@5"] >= found["mrr@5"]
-    assert 0 < found["baselines"]["vsknn"]["recall@20"] <= 1
-    assert found["features"] == (["hour", "gap"] if clock else [])
-    assert json.loads((tmp_path / "out.json").read_text()) == found
+    assert result["predictions"] == len(known) - len(set(known))
+    assert result["items"] == 30
+    assert result["recall@5"] > 0.9, "a ring is easily learned"
+    assert result["recall@20"] >= result["recall@5"] >= result["mrr@5"]
+    assert 0 < result["baselines"]["vsknn"]["recall@20"] <= 1
+    assert result["features"] == (["hour", "gap"] if clock else [])
+    assert json.loads((tmp_path / "out.json").read_text()) == result
 
 
 @pytest.mark.slow
 def test_the_last_sessions_of_the_training_file_can_stand_in(tmp_path: Path) -> None:
     train = log(tmp_path / "train.tsv.gz", 160, 0, clock=True)
-    found = measured("--train", train, "--tail", "0.25", *SMALL, "--json", tmp_path / "out.json")
-    assert (found["train_sessions"], found["test_sessions"]) == (120, 40)
-    assert found["set"]["encoder.units"] == 16
+    result = measured("--train", train, "--tail", "0.25", *SMALL, "--json", tmp_path / "out.json")
+    assert (result["train_sessions"], result["test_sessions"]) == (120, 40)
+    assert result["set"]["encoder.units"] == 16
 
 
 @pytest.mark.slow
@@ -82,12 +82,12 @@ def test_the_longest_sessions_of_the_training_file_can_stand_in(tmp_path: Path) 
     import session_log
 
     train = log(tmp_path / "train.tsv.gz", 160, 0, clock=True)
-    found = session_log.log(train, None, None, 0.25)
-    assert (found.train.n_sequences, found.test.n_sequences) == (120, 40)
-    assert found.test.lengths.min() >= found.train.lengths.max()
-    made = tmp_path / "simulated.tsv"
-    session_log.simulated(made, events=4000, items=50, seed=0)
-    assert session_log.log(made, None, None, 0.02).test.lengths.mean() > 10
+    sessions = session_log.log(train, None, None, 0.25)
+    assert (sessions.train.n_sequences, sessions.test.n_sequences) == (120, 40)
+    assert sessions.test.lengths.min() >= sessions.train.lengths.max()
+    file = tmp_path / "simulated.tsv"
+    session_log.simulated(file, events=4000, items=50, seed=0)
+    assert session_log.log(file, None, None, 0.02).test.lengths.mean() > 10
 
 
 @pytest.mark.slow

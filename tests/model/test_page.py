@@ -97,8 +97,8 @@ def test_every_line_is_there_in_both_languages_and_none_is_left_over() -> None:
     for name in re.findall(r'\bt\("([\w.]+)"', code):
         assert name in table, f"no line for {name}"
     named = set(re.findall(r'"([\w. ]+)"', code))
-    made = (*re.findall(r"`([\w.]+\.)\$", code), "forecasts.", "segments.")  # `gate.${…}`
-    assert [key for key in table if key.removesuffix(".one") not in named and not key.startswith(made)] == []
+    prefixes = (*re.findall(r"`([\w.]+\.)\$", code), "forecasts.", "segments.")  # `gate.${…}`
+    assert [key for key in table if key.removesuffix(".one") not in named and not key.startswith(prefixes)] == []
 
 
 @pytest.mark.parametrize("cells", [1, 1 << 23])
@@ -112,12 +112,12 @@ def test_answers_after_each_step_are_those_of_the_public_route(
         for step in online_shop.history(folder, served, 3)
     ]
     body = {"model": served.model, "history": steps, "k": 4, "watch": ["5", "none"]}
-    found = ask("POST", "/v1/console/answers", json=body).json()
-    assert (found["version"], found["first"], found["count"]) == (1, 0, len(steps))
+    answer = ask("POST", "/v1/console/answers", json=body).json()
+    assert (answer["version"], answer["first"], answer["count"]) == (1, 0, len(steps))
     for place in range(len(steps)):
-        asked = {"history": steps[: place + 1], "k": 4}
-        said = ask("POST", "/v1/predict", json=asked).json()["answers"]
-        own = found["outputs"]
+        question = {"history": steps[: place + 1], "k": 4}
+        said = ask("POST", "/v1/predict", json=question).json()["answers"]
+        own = answer["outputs"]
         assert own["purchase"]["values"][place] == pytest.approx(said["purchase"]["probability"], abs=2e-6)
         classes = dict(zip(own["next_action"]["names"], own["next_action"]["values"][place], strict=True))
         assert classes == pytest.approx(said["next_action"]["classes"], abs=2e-6)
@@ -129,16 +129,16 @@ def test_answers_after_each_step_are_those_of_the_public_route(
         assert own["next_item"]["watched"]["5"][place] == pytest.approx(scores.json()["scores"][0], abs=2e-6)
         if place + 1 < len(steps) and own["next_item"]["rank"][place] is not None:
             rank = own["next_item"]["rank"][place]
-            every = ask("POST", "/v1/recommend", json={"history": asked["history"], "k": small_models.KNOWN}).json()
+            every = ask("POST", "/v1/recommend", json={"history": question["history"], "k": small_models.KNOWN}).json()
             assert every["items"][rank - 1]["item"] == steps[place + 1]["item"]
-    assert found["outputs"]["next_item"]["watched"]["none"] == [None] * len(steps)
+    assert answer["outputs"]["next_item"]["watched"]["none"] == [None] * len(steps)
 
 
 def test_of_a_long_history_the_last_steps_and_of_none_what_is_popular(ask: Ask, served: Served) -> None:
     many = [{"item": str(2 + n % 30), "time": 1_700_000_000_000_000 + n} for n in range(after.STEPS + 15)]
-    found = ask("POST", "/v1/console/answers", json={"model": served.model, "history": many, "k": 2}).json()
-    assert (found["first"], found["count"]) == (15, after.STEPS)
-    assert len(found["outputs"]["purchase"]["values"]) == after.STEPS
+    answer = ask("POST", "/v1/console/answers", json={"model": served.model, "history": many, "k": 2}).json()
+    assert (answer["first"], answer["count"]) == (15, after.STEPS)
+    assert len(answer["outputs"]["purchase"]["values"]) == after.STEPS
     none = ask("POST", "/v1/console/answers", json={"model": served.model, "history": [], "k": 2}).json()
     assert none["count"] == 1
     assert none["outputs"]["next_item"]["fallback"] == ["popularity"]
@@ -190,8 +190,8 @@ def test_who_can_be_looked_at_is_found_by_id_or_pseudonym_and_who_is_here_now_co
     log.mkdir()
     assert ask("GET", "/v1/console/subjects?unit=session&q=ann").status_code >= 500, "not recorded: not answered"
     log.rmdir()
-    found = ask("GET", f"/v1/console/subjects/session/{first['id']}").json()
-    assert [(step["item"], step["known"]) for step in found["steps"]] == [("5", True), ("unheard of", False)]
+    visit = ask("GET", f"/v1/console/subjects/session/{first['id']}").json()
+    assert [(step["item"], step["known"]) for step in visit["steps"]] == [("5", True), ("unheard of", False)]
     nobody = ask("GET", "/v1/console/subjects/session/nobody")
     assert nobody.status_code == 404
     assert nobody.json()["next"]
@@ -205,34 +205,34 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
     home, here = tmp_path / "home", Paths(tmp_path / "checkout")
     monkeypatch.setenv("CLICKFLOW_HOME", str(home))
     ask = client(served, extra={"params": params, "paths": here})
-    found: dict[str, Any] = {}
+    state: dict[str, Any] = {}
 
     def look() -> None:
-        found["visits"] = ask("GET", "/v1/console/subjects?unit=session").json()["subjects"]
-        found["gate"] = ask("GET", "/v1/console/models").json()["models"][-1]["gate"]
+        state["visits"] = ask("GET", "/v1/console/subjects?unit=session").json()["subjects"]
+        state["gate"] = ask("GET", "/v1/console/models").json()["models"][-1]["gate"]
 
     look()
-    assert found == {"visits": [], "gate": None}
+    assert state == {"visits": [], "gate": None}
     line: dict[str, Any] = {"version": 1, "champion": 1, "previous": 0, "reason": "a test"}
     for run in ("gone", "earlier", "../../checkout", "latest"):
         entries = ledger.read(ledger.path(here))
         ledger.append(ledger.path(here), entries, action="promote", model=served.model, facts={"run_id": run}, **line)
     for run, said in (("earlier", "hold"), ("latest", "promote")):
-        made = Paths(home / "runs" / run)
-        shutil.copytree(Paths(folder).sequences("session"), made.sequences("session"))
-        write_json(made.gate(served.model) / "decision.json", {"decision": said, "summary": "", "rules": []})
+        run_paths = Paths(home / "runs" / run)
+        shutil.copytree(Paths(folder).sequences("session"), run_paths.sequences("session"))
+        write_json(run_paths.gate(served.model) / "decision.json", {"decision": said, "summary": "", "rules": []})
     look()
-    assert found["gate"]["decision"] == "promote"
-    one = ask("GET", f"/v1/console/subjects/session/{found['visits'][0]['id']}").json()
-    assert len(one["steps"]) == found["visits"][0]["steps"]
+    assert state["gate"]["decision"] == "promote"
+    one = ask("GET", f"/v1/console/subjects/session/{state['visits'][0]['id']}").json()
+    assert len(one["steps"]) == state["visits"][0]["steps"]
     write_json(here.gate(served.model) / "decision.json", {"decision": "reject", "summary": "", "rules": []})
     look()
-    assert found["gate"]["decision"] == "reject", "of the checkout, where there is one"
-    assert not found["gate"]["sealed"], "promote refuses it, and the page says why"
+    assert state["gate"]["decision"] == "reject", "of the checkout, where there is one"
+    assert not state["gate"]["sealed"], "promote refuses it, and the page says why"
     file = here.gate(served.model) / "decision.json"
     integrity.seal(file.parent)
     look()
-    assert (found["gate"]["decision"], found["gate"]["sealed"]) == ("reject", True)
+    assert (state["gate"]["decision"], state["gate"]["sealed"]) == ("reject", True)
     for artefact, promotable in (("new", True), ("champion's", False)):
         (file.parent / integrity.SEAL).unlink(missing_ok=True)
         write_json(file, {"decision": "promote", "artefact_sha256": artefact, "summary": artefact, "rules": []})
@@ -242,11 +242,11 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
         assert ask("GET", "/v1/console/models").json()["models"][-1]["promotable"] is promotable, artefact
     integrity.seal(file.parent)
     file.write_text(file.read_text().replace("promote", "bromote"))
-    for asked, said in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
+    for language, said in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
         shown = ask("GET", "/v1/console/models").json()
         assert shown["models"][-1]["gate"] is None
-        assert str(file) in shown["note"][asked]
-        assert said in shown["note"][asked]
+        assert str(file) in shown["note"][language]
+        assert said in shown["note"][language]
     assert ask("GET", "/v1/console/models").status_code == 200
 
 
@@ -263,9 +263,9 @@ def test_the_last_runs_are_those_that_the_command_line_lists(
     subprocess.run([*git, "update-ref", "refs/runs/march", "HEAD"], cwd=shop, check=True)
     write_json(tmp_path / "home/logs/april/run.json", {"ended": "failed", "opened": "2099-01-01T00:00:00+00:00"})
     ask = client(served, extra={"params": params, "paths": Paths(shop)})
-    found = ask("GET", "/v1/console/runs").json()
-    assert [(run["id"], run["state"]) for run in found["runs"]] == [("april", "failed"), ("march", "recorded")]
-    assert found["runs"][1]["dag_run"] == "retrain/manual__1"
+    answer = ask("GET", "/v1/console/runs").json()
+    assert [(run["id"], run["state"]) for run in answer["runs"]] == [("april", "failed"), ("march", "recorded")]
+    assert answer["runs"][1]["dag_run"] == "retrain/manual__1"
 
 
 def test_what_the_registry_said_before_is_shown_at_once_while_it_is_asked_again(
@@ -395,8 +395,8 @@ def test_a_sentence_is_read_back_with_its_numbers(text: str, said: str) -> None:
 
 
 def test_items_are_found_by_what_they_are_called(ask: Ask, served: Served) -> None:
-    found = ask("GET", f"/v1/console/items?model={served.model}&q=17").json()["items"]
-    assert found[0]["item"] == "17"
+    items = ask("GET", f"/v1/console/items?model={served.model}&q=17").json()["items"]
+    assert items[0]["item"] == "17"
     assert ask("GET", f"/v1/console/items?model={served.model}&q=nothing+such").json()["items"] == []
     popular = ask("GET", f"/v1/console/items?model={served.model}").json()["items"]
     assert [each["item"] for each in popular] == [served.items.ids[n] for n in served.items.popular[: len(popular)]]
@@ -435,12 +435,12 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     monkeypatch.setattr(registry.Registry, "_verb", verb)
     extra = {"params": params, "paths": paths}
     ask = client(served, extra=dict(extra))
-    found = {each["name"]: each for each in ask("GET", "/v1/console/models").json()["models"]}[served.model]
-    assert (found["champion"]["version"], found["champion"]["previous"], found["served"]) == (2, 1, 1)
-    assert [line["version"] for line in found["ledger"]] == [1, 2, 1]
-    assert found["champion"]["why"] == {"en": "a test"}
-    assert (found["canary"]["version"], found["canary"]["share"], found["canary"]["call"]) == (1, 0.1, "wait")
-    assert found["canary"]["why"]["zh"] == "3 位和 4 位访客，各需 100 位"
+    model = {each["name"]: each for each in ask("GET", "/v1/console/models").json()["models"]}[served.model]
+    assert (model["champion"]["version"], model["champion"]["previous"], model["served"]) == (2, 1, 1)
+    assert [line["version"] for line in model["ledger"]] == [1, 2, 1]
+    assert model["champion"]["why"] == {"en": "a test"}
+    assert (model["canary"]["version"], model["canary"]["share"], model["canary"]["call"]) == (1, 0.1, "wait")
+    assert model["canary"]["why"]["zh"] == "3 位和 4 位访客，各需 100 位"
     place = f"/v1/console/models/{served.model}"
     body = {"to": 1, "reason": "-- it was better"}
     assert ask("POST", f"{place}/rollback", json=body).status_code == 401, "nobody has a key: nobody may"
@@ -488,8 +488,8 @@ def test_segments_and_forecasts_are_those_that_the_verbs_left(ask: Ask, folder: 
     reports = folder / "reports"
     write_json(reports / "profiles/card.json", {"as_of": "2026-01-01", "customers": 3, "horizon_days": 7})
     write_json(reports / "profiles/segments.json", {"segments": [{"name": {"en": "Best", "zh": "最好"}}]})
-    found = ask("GET", "/v1/console/segments").json()
-    assert (found["customers"], found["segments"][0]["name"]["zh"]) == (3, "最好")
+    answer = ask("GET", "/v1/console/segments").json()
+    assert (answer["customers"], answer["segments"][0]["name"]["zh"]) == (3, "最好")
     card = {"level": "item", "step": "day", "horizon": 2, "from": "2026-01-01", "count": 2, "past": None}
     write_json(reports / "demand/card.json", card)
     stock = [{"item": name, "expected": value} for name, value in (("a1", 1.0), ("B2", 5.0))]

@@ -25,7 +25,7 @@ def logs(p: Any) -> np.ndarray:
     return np.log(np.stack([1 - own, own], axis=1)).astype(np.float32)
 
 
-def asked(p: Any, target: np.ndarray) -> Answers:
+def answers_of(p: Any, target: np.ndarray) -> Answers:
     return Answers(
         output=Output("toy", next_action.HEAD),
         at=np.arange(len(target)),
@@ -37,8 +37,8 @@ def asked(p: Any, target: np.ndarray) -> Answers:
 
 def summary(p: Any, target: np.ndarray, customer: np.ndarray | None = None, how: Resampling = HOW) -> dict[str, Any]:
     owner = np.arange(len(target)) if customer is None else customer
-    found: dict[str, Any] = probability.summary(asked(p, target), owner, Evaluation(), how)["candidate"]
-    return found
+    cells: dict[str, Any] = probability.summary(answers_of(p, target), owner, Evaluation(), how)["candidate"]
+    return cells
 
 
 @given(
@@ -49,20 +49,20 @@ def summary(p: Any, target: np.ndarray, customer: np.ndarray | None = None, how:
 @settings(max_examples=60, deadline=None)
 def test_metrics_are_those_of_scikit_learn_with_ties_too(rows: list[tuple[float, bool]]) -> None:
     p, target = np.array([p for p, _ in rows]), np.array([yes for _, yes in rows], np.int64)
-    found = {name: each["value"] for name, each in summary(p, target).items()}
-    assert found["average_precision"] == pytest.approx(average_precision_score(target, p), abs=1e-6)
-    assert found["roc_auc"] == pytest.approx(roc_auc_score(target, p), abs=1e-6)
-    assert found["log_loss"] == pytest.approx(log_loss(target, p), abs=1e-5)
-    assert found["brier"] == pytest.approx(brier_score_loss(target, p), abs=1e-5)
+    values = {name: each["value"] for name, each in summary(p, target).items()}
+    assert values["average_precision"] == pytest.approx(average_precision_score(target, p), abs=1e-6)
+    assert values["roc_auc"] == pytest.approx(roc_auc_score(target, p), abs=1e-6)
+    assert values["log_loss"] == pytest.approx(log_loss(target, p), abs=1e-5)
+    assert values["brier"] == pytest.approx(brier_score_loss(target, p), abs=1e-5)
 
 
 def test_a_budget_takes_the_likeliest_and_of_equal_ones_their_share() -> None:
     p = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1])
     target = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 1])
-    found = probability.measures(probability.recorded(logs(p), target), target, [0.1, 0.3, 1.0])
-    assert (found["precision@10%"], found["recall@10%"], found["lift@10%"]) == pytest.approx((1, 0.25, 2.5))
-    assert (found["precision@30%"], found["recall@30%"]) == pytest.approx((2 / 3, 0.5)), "two of four equal ones"
-    assert (found["precision@100%"], found["recall@100%"], found["lift@100%"]) == pytest.approx((0.4, 1, 1))
+    values = probability.measures(probability.recorded(logs(p), target), target, [0.1, 0.3, 1.0])
+    assert (values["precision@10%"], values["recall@10%"], values["lift@10%"]) == pytest.approx((1, 0.25, 2.5))
+    assert (values["precision@30%"], values["recall@30%"]) == pytest.approx((2 / 3, 0.5)), "two of four equal ones"
+    assert (values["precision@100%"], values["recall@100%"], values["lift@100%"]) == pytest.approx((0.4, 1, 1))
     cells = probability.deciles(probability.recorded(logs(p), target).probability, target)
     assert [cell["share"] for cell in cells] == pytest.approx([1] + [0.5] * 4 + [0.2] * 5)
     assert cells[-1]["found"] == 1
@@ -96,21 +96,21 @@ def test_intervals_hold_what_is_true_and_are_by_customer() -> None:
 
 
 def test_where_nobody_says_yes_nothing_is_claimed() -> None:
-    found = summary(np.full(20, 0.2), np.zeros(20, np.int64))
-    assert found["average_precision"]["value"] is None
-    assert found["roc_auc"]["value"] is None
-    assert found["log_loss"]["value"] == pytest.approx(-math.log(0.8), abs=1e-6)
+    cells = summary(np.full(20, 0.2), np.zeros(20, np.int64))
+    assert cells["average_precision"]["value"] is None
+    assert cells["roc_auc"]["value"] is None
+    assert cells["log_loss"]["value"] == pytest.approx(-math.log(0.8), abs=1e-6)
     assert probability.deciles(np.full(20, 0.2), np.zeros(20, np.int64)) == []
 
 
 def test_the_gate_reads_back_what_was_written() -> None:
     draw = np.random.default_rng(2)
     p, target = draw.random(500), draw.integers(0, 2, 500)
-    told = summary(p, target, how=Resampling(0, 0.95, 0))
+    cells = summary(p, target, how=Resampling(0, 0.95, 0))
     answers, missing = probability.read(pa.table(probability.written("candidate", logs(p), target)))
     assert missing == {"candidate": 0}
-    again, _ = probability.measured(answers["candidate"], target, np.ones(500, bool), list(told))
-    assert again == pytest.approx({name: each["value"] for name, each in told.items()}, abs=1e-5)
+    again, _ = probability.measured(answers["candidate"], target, np.ones(500, bool), list(cells))
+    assert again == pytest.approx({name: each["value"] for name, each in cells.items()}, abs=1e-5)
     for name in ("log_loss", "brier"):
         assert probability.values(name, answers["candidate"], target).mean() == pytest.approx(again[name])
 

@@ -70,16 +70,16 @@ def test_the_most_similar_buy_alike_and_the_same_things() -> None:
 def test_segments_are_found_again_and_have_names_of_their_own() -> None:
     own, kind, _ = people(np.random.default_rng(1))
     learned = embedding.learn(own, 0)
-    found = segments.clusters(own, learned, 3, 0)
-    segment = found.of(own)
-    assert segment.tolist() == found.of(own.take(np.arange(len(own))[::-1]))[::-1].tolist()
+    clusters = segments.clusters(own, learned, 3, 0)
+    segment = clusters.of(own)
+    assert segment.tolist() == clusters.of(own.take(np.arange(len(own))[::-1]))[::-1].tolist()
     assert sorted({(a, b) for a, b in zip(kind.tolist(), segment.tolist(), strict=True)}) == [(0, 0), (1, 2), (2, 1)]
     held = stability.measure(own, own, 3, 0)
     assert held["segments"] == 1 and held["neighbours"] > 2 * held["neighbours_by_chance"]
     named = words.names(segments.standings(own, segment, 3))
     assert [key for key, _ in named] == ["best", "once", "newcomers"]
-    told = words.traits(own, learned, segment, 3)
-    assert "purchases: 20 (of all customers: 1)" in [trait.words["en"] for trait in told[0]]
+    traits = words.traits(own, learned, segment, 3)
+    assert "purchases: 20 (of all customers: 1)" in [trait.words["en"] for trait in traits[0]]
     many = words.names(segments.standings(own, np.arange(len(own)) % 9, 10))
     assert all(len({name[tongue] for _, name in many}) == 10 for tongue in ("en", "zh"))
     assert words.names([{}])[0][0] == "nobody"
@@ -93,13 +93,13 @@ def test_the_worth_of_segments_is_as_counted_row_by_row() -> None:
         for s in (past, own)
     )
     judged = worth.judged(own, np.arange(300) // 2, after, 4, (past, before))
-    found = worth.measures(judged.sums.sum(axis=0, keepdims=True), judged)
+    measures = worth.measures(judged.sums.sum(axis=0, keepdims=True), judged)
     p = judged.expected_back[own]
-    assert found["log_loss"][0] == pytest.approx(log_loss(after.back, p))
-    assert found["roc_auc"][0] == pytest.approx(roc_auc_score(after.back, p))
+    assert measures["log_loss"][0] == pytest.approx(log_loss(after.back, p))
+    assert measures["roc_auc"][0] == pytest.approx(roc_auc_score(after.back, p))
     best = own == 0  # they spent most before; a fifth of all is less than they are
     assert best.mean() > worth.TOP
-    assert found["top_fifth_lift"][0] == pytest.approx(after.value[best].mean() / after.value.mean())
+    assert measures["top_fifth_lift"][0] == pytest.approx(after.value[best].mean() / after.value.mean())
     how = Resampling(50, 0.9, 0)
     compared = worth.compare({"segments": judged, "rfm": judged}, how)
     assert compared["segments_less"]["rfm"]["log_loss"] == {"value": 0, "low": 0, "high": 0}
@@ -141,19 +141,19 @@ def inside(shop: Paths, monkeypatch: pytest.MonkeyPatch) -> Paths:
 
 
 def test_a_shop_is_profiled_the_same_twice(inside: Paths, tmp_path: Path) -> None:
-    told = [call("profiles", "--segments", "4", "--out", str(tmp_path / name)) for name in ("a", "b")]
-    assert told[0] == told[1] and sha256_folder(tmp_path / "a") == sha256_folder(tmp_path / "b")
+    cards = [call("profiles", "--segments", "4", "--out", str(tmp_path / name)) for name in ("a", "b")]
+    assert cards[0] == cards[1] and sha256_folder(tmp_path / "a") == sha256_folder(tmp_path / "b")
     assert (tmp_path / "a" / integrity.SEAL).is_file() and not integrity.damaged(tmp_path / "a", None)
     table = parquet.read_table(tmp_path / "a" / "profiles.parquet").to_pandas()
     now = parquet.read_table(inside.sequences("customer") / NOW / "sequences.parquet")["user_id"].to_pylist()
-    assert table["user_id"].tolist() == now and len(now) == told[0]["customers"]
-    assert sum(each["customers"] for each in told[0]["segments"]) == len(now)
-    assert {len(row) for row in table["embedding"]} == {len(told[0]["embedding"])}
+    assert table["user_id"].tolist() == now and len(now) == cards[0]["customers"]
+    assert sum(each["customers"] for each in cards[0]["segments"]) == len(now)
+    assert {len(row) for row in table["embedding"]} == {len(cards[0]["embedding"])}
     assert all(
         user not in near and len(near) == 10 for user, near in zip(table["user_id"], table["similar"], strict=True)
     )
-    assert set(told[0]["compared"]["systems"]) == {"segments", "rfm"} and 0 <= told[0]["stability"]["neighbours"] <= 1
-    assert told[0]["segments"][0]["name"]["en"] in (tmp_path / "a" / "profiles.html").read_text()
+    assert set(cards[0]["compared"]["systems"]) == {"segments", "rfm"} and 0 <= cards[0]["stability"]["neighbours"] <= 1
+    assert cards[0]["segments"][0]["name"]["en"] in (tmp_path / "a" / "profiles.html").read_text()
     one = call("profiles", "--segments", "4", "--user", now[0], "--similar", "3")["customer"]
     assert [each["user"] for each in one["similar"]] == table["similar"][0][:3].tolist()
 

@@ -105,15 +105,15 @@ def test_a_cut_network_answers_as_the_whole_one(
     assert served.artefact.session.of_one_step
     whole = load(served.artefact.folder)
     plain = Served(served.model, served.version, whole, served.items)
-    asked = [Question(online_shop.history(tmp_path, served, k)) for k in range(20)]
-    right, found = plain.answers(asked), served.answers(asked)
+    questions = [Question(online_shop.history(tmp_path, served, k)) for k in range(20)]
+    right, own = plain.answers(questions), served.answers(questions)
     for name, values in right.items():
-        assert np.allclose(found[name], values, atol=1e-5), name
+        assert np.allclose(own[name], values, atol=1e-5), name
     quick = [output.name for output in served.outputs if served.quick([output.name])]
     assert quick == [output.name for output in served.outputs if output.kind == "ranking"]
     if quick:
         most = {name: [5] * 20 for name in quick}
-        others, best = served.best(asked, most, [np.array([FIRST_ITEM, FIRST_ITEM + 3])] * 20)
+        others, best = served.best(questions, most, [np.array([FIRST_ITEM, FIRST_ITEM + 3])] * 20)
         for name, values in others.items():
             assert np.allclose(values, right[name], atol=1e-5)
         for name in quick:
@@ -153,18 +153,18 @@ def test_what_is_asked_together_is_answered_as_if_alone(
         Rules(k=len(items)),
         Rules(k=5, only=frozenset()),
     ]
-    asked = [(Question(steps[k]), each) for k, each in enumerate(rules)]
-    asked += [(Question(()), Rules(k=4)), (Question((Step("nowhere"),)), Rules(k=4, exclude=some))]
+    questions = [(Question(steps[k]), each) for k, each in enumerate(rules)]
+    questions += [(Question(()), Rules(k=4)), (Question((Step("nowhere"),)), Rules(k=4, exclude=some))]
     engine = Engine({served.model: served})
     engine.together = sizes.append
 
     async def together() -> list[Any]:
-        return await asyncio.gather(*(engine.ask(served.model, question, each) for question, each in asked))
+        return await asyncio.gather(*(engine.ask(served.model, question, each) for question, each in questions))
 
-    assert all(ranking.needed(served, question, each) for question, each in asked), "no rule asks for all items"
-    found = asyncio.run(together())
+    assert all(ranking.needed(served, question, each) for question, each in questions), "no rule asks for all items"
+    answers = asyncio.run(together())
     assert max(sizes) > 1
-    for answer, (question, each) in zip(found, asked, strict=True):
+    for answer, (question, each) in zip(answers, questions, strict=True):
         right = recommend(served, question, each)
         own = answer.rankings["next_item"]
         assert own.items == right.items
@@ -182,21 +182,21 @@ def test_a_graph_of_one_step_is_held_against_the_whole(
 ) -> None:
     served = online_shop.exported(tmp_path, kind=kind, attention="additive")
     plain, session = load(served.artefact.folder), served.artefact.session
-    asked = [Question(online_shop.history(tmp_path, served, k)) for k in range(12)]
-    right = Served(served.model, 1, plain, served.items).answers(asked)
+    questions = [Question(online_shop.history(tmp_path, served, k)) for k in range(12)]
+    right = Served(served.model, 1, plain, served.items).answers(questions)
     assert session.of_one_step
-    for name, values in served.answers(asked).items():
+    for name, values in served.answers(questions).items():
         assert np.allclose(values, right[name], atol=1e-5)
-    feed = served._feed(asked[:4])
+    feed = served._feed(questions[:4])
     several = feed | {"row": np.array([1, 0, 3, 3]), "column": np.zeros(4, np.int64)}  # any step may still be asked
-    for found, same in zip(session.run(None, several), plain.session.run(None, several), strict=True):
-        assert np.allclose(found, same, atol=1e-5)
+    for output, same in zip(session.run(None, several), plain.session.run(None, several), strict=True):
+        assert np.allclose(output, same, atol=1e-5)
 
     def spoilt(model: bytes, shapes: Any) -> bytes | None:
-        made = onnx.load_from_string(made_well(model, shapes) or b"")
-        held = max(made.graph.initializer, key=lambda each: len(each.raw_data))
+        graph = onnx.load_from_string(made_well(model, shapes) or b"")
+        held = max(graph.graph.initializer, key=lambda each: len(each.raw_data))
         held.raw_data = (numpy_helper.to_array(held) * np.float32(1.5)).tobytes()
-        return bytes(made.SerializeToString())
+        return bytes(graph.SerializeToString())
 
     made_well = narrow.last
     for wrong in (spoilt, lambda *_: b"no graph", lambda *_: None):
@@ -215,9 +215,9 @@ def test_processes_map_the_same_files_of_a_large_model(tmp_path: Path, monkeypat
 
     (mapped,) = served.artefact.session.tables
     assert isinstance(mapped, np.memmap)
-    table, made = np.array(mapped), kept.stat().st_ino
+    table, inode = np.array(mapped), kept.stat().st_ino
     assert isinstance(table_of(2), np.memmap)
-    assert kept.stat().st_ino == made
+    assert kept.stat().st_ino == inode
     for file in (kept / "0.npy", kept / "plan"):  # what is spoilt is made anew
         content = file.read_bytes()
         file.write_bytes(content[:-4] + b"\0\0\0\1")
@@ -230,8 +230,8 @@ def test_processes_map_the_same_files_of_a_large_model(tmp_path: Path, monkeypat
     assert np.array_equal(alone, table)
     assert apart.unshared
     assert not served.unshared
-    found = {workers: not_as_chosen(Engine({"m": apart}), Serve(workers=workers)) for workers in (1, 2)}
-    assert (list(found[1]), list(found[2])) == ([], ["memory of m"])  # health says it
+    unshared = {workers: not_as_chosen(Engine({"m": apart}), Serve(workers=workers)) for workers in (1, 2)}
+    assert (list(unshared[1]), list(unshared[2])) == ([], ["memory of m"])  # health says it
 
 
 def test_a_model_is_read_without_its_large_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

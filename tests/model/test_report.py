@@ -39,7 +39,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def rendered_report(tmp_path_factory):
     """A page about a candidate beside a champion and (here another measurement stands in) the best possible."""
     paths, params = small_models.workspace(tmp_path_factory.mktemp("report"))
     store, settings = paths.sequences("session"), replace(params.evaluation, bootstrap=50)
@@ -67,8 +67,8 @@ def made(tmp_path_factory):
     return page, content, drawn
 
 
-def test_nothing_is_loaded_from_elsewhere(made):
-    page = made[0](made[1])
+def test_nothing_is_loaded_from_elsewhere(rendered_report):
+    page = rendered_report[0](rendered_report[1])
     assert not re.search(r"""(?:src|href|srcset)\s*=\s*["'](?!data:image/png;base64,|#)""", page)
     assert "http:" not in page
     assert "https:" not in page
@@ -77,20 +77,20 @@ def test_nothing_is_loaded_from_elsewhere(made):
     assert "<script" not in page
 
 
-def test_the_page_is_well_formed_and_its_pictures_have_words(made):
-    parsed = Page(made[0](made[1]))
+def test_the_page_is_well_formed_and_its_pictures_have_words(rendered_report):
+    parsed = Page(rendered_report[0](rendered_report[1]))
     assert parsed.wrong == []
     assert set(parsed.open) <= OPTIONAL
     pictures = [attrs for tag, attrs in parsed.tags if tag == "img"]
-    assert len(pictures) == len(made[2]) >= 5
+    assert len(pictures) == len(rendered_report[2]) >= 5
     assert all(len(attrs["alt"]) > 30 for attrs in pictures)
     targets = {attrs["href"].removeprefix("#") for tag, attrs in parsed.tags if tag == "a"}
     assert targets <= {attrs.get("id") for _, attrs in parsed.tags}
     assert [attrs for tag, attrs in parsed.tags if tag == "html"] == [{"lang": "en"}]
 
 
-def test_every_system_and_figure_of_the_summary_stands_on_the_page(made):
-    page, content = html.unescape(made[0](made[1])), made[1]
+def test_every_system_and_figure_of_the_summary_stands_on_the_page(rendered_report):
+    page, content = html.unescape(rendered_report[0](rendered_report[1])), rendered_report[1]
     for system in ("candidate", "champion", "popularity", "repeat", "markov", "vsknn", "oracle"):
         assert figures.title(system) in page
     for system, metrics in content["next_item"].items():
@@ -105,22 +105,22 @@ def test_every_system_and_figure_of_the_summary_stands_on_the_page(made):
         assert all(f"<td>{label}</td>" in page for label in cells)
 
 
-def test_pictures_carry_no_time_and_no_program(made):
-    assert all(b"Software" not in figure.png and b"tIME" not in figure.png for figure in made[2])
+def test_pictures_carry_no_time_and_no_program(rendered_report):
+    assert all(b"Software" not in figure.png and b"tIME" not in figure.png for figure in rendered_report[2])
 
 
-def test_a_hostile_name_stays_text(made):
-    page = made[0](made[1] | {"model": "<script>alert(1)</script>"})
+def test_a_hostile_name_stays_text(rendered_report):
+    page = rendered_report[0](rendered_report[1] | {"model": "<script>alert(1)</script>"})
     assert "<script" not in page
 
 
-def test_the_console_shows_every_system(made):
+def test_the_console_shows_every_system(rendered_report):
     from rich.console import Console
 
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(report.console_table(made[1]))
+    console.print(report.console_table(rendered_report[1]))
     shown = console.export_text()
-    value = made[1]["next_item"]["candidate"]["recall@20"]["value"]
+    value = rendered_report[1]["next_item"]["candidate"]["recall@20"]["value"]
     assert f"{value:.4f} ±" in shown
     assert "…" not in shown
     assert all(figures.title(name) in shown for name in ("candidate", "champion", "V-SKNN", "majority"))

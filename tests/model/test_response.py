@@ -110,9 +110,9 @@ def test_the_truth_of_a_simulated_log_is_asked_by_the_name_of_the_head(tmp_path:
     stand_in = SimpleNamespace(baseline=lambda *_: (np.full((n, 2), -0.5, np.float32), True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(oracle, "ASKING", {"probability": stand_in})
-        found = oracle.Truth(tmp_path / "truth").answers(test, question, SimpleNamespace())  # type: ignore[arg-type]
-    assert found is not None
-    logs, unknown = found
+        answers = oracle.Truth(tmp_path / "truth").answers(test, question, SimpleNamespace())  # type: ignore[arg-type]
+    assert answers is not None
+    logs, unknown = answers
     views = rows["event_type"] == "view"
     assert unknown == views.sum() and np.exp(logs[~views]).sum(axis=1) == pytest.approx(1, abs=1e-6)
     assert (np.exp(logs[~views, 1]) < 0.4).all() and (logs[views] == -0.5).all()

@@ -25,25 +25,25 @@ ITEMS, AHEAD, ACTIONS = "items.parquet", "items_ahead.parquet", "actions.parquet
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Path]:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Path]:
     """An artefact with random weights, and the store it was made from."""
     artefact, store = exported(tmp_path_factory.mktemp("shop"))
     return load(artefact, threads=1), store
 
 
-def written(made: tuple[Artefact, Path], out: Path, **options: Any) -> dict[str, Any]:
+def written(loaded: tuple[Artefact, Path], out: Path, **options: Any) -> dict[str, Any]:
     how: dict[str, Any] = {"who": {"model": MODEL, "version": 1}, "top": 5, "since_hours": None} | options
-    return batch.write(*made, [lambda each: folder.Folder(out, each)], **how)
+    return batch.write(*loaded, [lambda each: folder.Folder(out, each)], **how)
 
 
-def scored(made: tuple[Artefact, Path], out: Path, **options: Any) -> tuple[dict[str, Any], pa.Table, pa.Table]:
-    card = written(made, out, **options)
+def scored(loaded: tuple[Artefact, Path], out: Path, **options: Any) -> tuple[dict[str, Any], pa.Table, pa.Table]:
+    card = written(loaded, out, **options)
     return card, parquet.read_table(out / ITEMS), parquet.read_table(out / ACTIONS)
 
 
-def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path: Path) -> None:
-    card, items, actions = scored(made, tmp_path / "out")
-    sequences = sum(part.sequences for part in read_card(made[1]).splits.values())
+def test_every_session_is_answered_once_as_score_answers_it(loaded: Any, tmp_path: Path) -> None:
+    card, items, actions = scored(loaded, tmp_path / "out")
+    sequences = sum(part.sequences for part in read_card(loaded[1]).splits.values())
     assert card["sessions"] == sequences == len(actions)
     assert card["rows"] == {ITEMS: 5 * sequences, ACTIONS: sequences}
     assert card["files"] == {name: sha256(tmp_path / "out" / name) for name in card["files"]}
@@ -53,7 +53,7 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
     assert (np.diff(chances, axis=1) <= 0).all()
     assert (chances > 0).all()
     kinds = [name for name in actions.column_names if name not in ("session_id", "user_id", "last_event")]
-    assert kinds == [*read_card(made[1]).actions, "exit"]
+    assert kinds == [*read_card(loaded[1]).actions, "exit"]
     whole = sum(actions[name].to_numpy().astype(np.float64) for name in kinds)
     np.testing.assert_allclose(whole, 1, atol=1e-5)
 
@@ -61,7 +61,7 @@ def test_every_session_is_answered_once_as_score_answers_it(made: Any, tmp_path:
     best: dict[str, list[Any]] = {}
     for row in items.to_pylist():
         best.setdefault(row["session_id"], []).append((row["item_id"], row["probability"]))
-    for answer in score(*made, limit=60):  # type: ignore[misc]
+    for answer in score(*loaded, limit=60):  # type: ignore[misc]
         assert [item for item, _ in answer.answers["next_item"]] == [item for item, _ in best[answer.session]]
         assert dict(answer.answers["next_item"]) == pytest.approx(dict(best[answer.session]), rel=1e-4)
         assert dict(answer.answers["next_action"]) == pytest.approx(
@@ -79,29 +79,31 @@ def test_a_model_that_looks_ahead_has_a_ranking_more(tmp_path: Path) -> None:
     assert ahead.select(who).equals(items.select(who))
     assert not ahead["probability"].equals(items["probability"])
     steps = open_split(store, "train")
-    asked = last(steps, [0], answering.max_length)
+    positions = last(steps, [0], answering.max_length)
     names = batch.vocabularies.translation(store, read_card(store), answering)
-    logs = asking.answers(answering, steps, asked, np.array([0]), names)["next_items"][0]
+    logs = asking.answers(answering, steps, positions, np.array([0]), names)["next_items"][0]
     best = np.argsort(-logs[2:], kind="stable")[:5] + 2
     assert ahead["item_id"].to_pylist()[:5] == [str(index) for index in best]
     np.testing.assert_allclose(ahead["probability"].to_numpy()[:5], np.exp(logs[best]), rtol=1e-4)
 
 
-def test_the_same_again_is_the_same_bytes_and_no_more_items_are_told_than_there_are(made: Any, tmp_path: Path) -> None:
-    first, items, _ = scored(made, tmp_path / "one", top=1000)
+def test_the_same_again_is_the_same_bytes_and_no_more_items_are_told_than_there_are(
+    loaded: Any, tmp_path: Path
+) -> None:
+    first, items, _ = scored(loaded, tmp_path / "one", top=1000)
     assert first["top"] == KNOWN - 2
     assert set(items["item_id"].to_pylist()) == {str(index) for index in range(2, KNOWN)}
-    scored(made, tmp_path / "two", top=1000)
+    scored(loaded, tmp_path / "two", top=1000)
     assert sha256_folder(tmp_path / "one") == sha256_folder(tmp_path / "two")
 
 
-def test_only_sessions_of_the_newest_hours(made: Any, tmp_path: Path) -> None:
-    card, _, actions = scored(made, tmp_path / "out", since_hours=12.0)
-    card_of_store = read_card(made[1])
+def test_only_sessions_of_the_newest_hours(loaded: Any, tmp_path: Path) -> None:
+    card, _, actions = scored(loaded, tmp_path / "out", since_hours=12.0)
+    card_of_store = read_card(loaded[1])
     newest = max(part.last or 0 for part in card_of_store.splits.values())
     expected = 0
     for name in card_of_store.splits:
-        split = open_split(made[1], name)
+        split = open_split(loaded[1], name)
         expected += int((np.asarray(split.time)[split.offsets[1:] - 1] >= newest - 12 * 3_600_000_000).sum())
     assert 0 < card["sessions"] == expected < 400
     ends = actions["last_event"].cast(pa.int64()).to_numpy()
@@ -109,8 +111,8 @@ def test_only_sessions_of_the_newest_hours(made: Any, tmp_path: Path) -> None:
     assert ends.max() == newest
 
 
-def test_of_a_session_in_pieces_the_last_one_counts(made: Any, tmp_path: Path) -> None:
-    artefact, _ = made
+def test_of_a_session_in_pieces_the_last_one_counts(loaded: Any, tmp_path: Path) -> None:
+    artefact, _ = loaded
     shop(tmp_path / "session")
     for name, piece in (("train", 1), ("test", 2)):
         file = tmp_path / "session" / name / "sequences.parquet"
@@ -127,8 +129,8 @@ def test_of_a_session_in_pieces_the_last_one_counts(made: Any, tmp_path: Path) -
     assert pa.scalar(row["last_event"], pa.timestamp("us", tz="UTC")).value == split.time[split.offsets[4] - 1]
 
 
-def test_what_cannot_be_read_leaves_the_predictions_of_before(made: Any, tmp_path: Path) -> None:
-    artefact, _ = made
+def test_what_cannot_be_read_leaves_the_predictions_of_before(loaded: Any, tmp_path: Path) -> None:
+    artefact, _ = loaded
     shop(tmp_path / "session")
     written((artefact, tmp_path / "session"), tmp_path / "out")
     before = sha256_folder(tmp_path / "out")
@@ -142,7 +144,7 @@ def test_what_cannot_be_read_leaves_the_predictions_of_before(made: Any, tmp_pat
 @given(st.lists(st.lists(st.integers(-5, 5), min_size=9, max_size=9), min_size=1, max_size=8), st.integers(1, 7))
 def test_equal_items_come_by_index(rows: list[list[int]], top: int) -> None:
     logs = np.array(rows, np.float32)
-    found, values = forms.highest(logs, top)
-    for row, indexes in enumerate(found):
+    best, values = forms.highest(logs, top)
+    for row, indexes in enumerate(best):
         assert indexes.tolist() == (np.argsort(-logs[row, 2:], kind="stable")[:top] + 2).tolist()
         assert values[row].tolist() == logs[row, indexes].tolist()

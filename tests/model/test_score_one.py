@@ -32,11 +32,11 @@ def shop(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def visits(paths: Paths) -> list[dict[str, Any]]:
     """Every sequence of the store, with its part."""
-    found: list[dict[str, Any]] = []
+    sessions: list[dict[str, Any]] = []
     for part in SPLITS:
         table = parquet.read_table(paths.sequences("session") / part / "sequences.parquet")
-        found += [{**row, "part": part} for row in table.to_pylist()]
-    return found
+        sessions += [{**row, "part": part} for row in table.to_pylist()]
+    return sessions
 
 
 def test_a_pseudonym_that_begins_with_a_dash_is_no_option(shop: Paths) -> None:
@@ -129,11 +129,15 @@ def test_what_cannot_be_answered_says_why(shop: Paths) -> None:
 
 def test_a_visit_is_explained_by_steps_of_its_own(shop: Paths) -> None:
     (latest,) = call("score", MODEL, "--limit", "1")["sessions"]
-    told = {each["output"]: each for each in call("explain", MODEL, "--session", latest["session"])["explanations"]}
-    assert set(told) == {"next_item", "next_action"}
-    assert told["next_item"]["target"] == latest["next_items"][0]["item"]
-    assert told["next_item"]["answer"] == pytest.approx(latest["next_items"][0]["probability"], abs=1e-5)
-    (item,) = {each["item"] for each in told["next_item"]["effects"] if each["steps"] == [0] and each["what"] == "step"}
+    explanations = {
+        each["output"]: each for each in call("explain", MODEL, "--session", latest["session"])["explanations"]
+    }
+    assert set(explanations) == {"next_item", "next_action"}
+    assert explanations["next_item"]["target"] == latest["next_items"][0]["item"]
+    assert explanations["next_item"]["answer"] == pytest.approx(latest["next_items"][0]["probability"], abs=1e-5)
+    (item,) = {
+        each["item"] for each in explanations["next_item"]["effects"] if each["steps"] == [0] and each["what"] == "step"
+    }
     assert item == latest["steps"][0]["item"]
     other = latest["next_items"][1]["item"]
     words = ("--session", latest["session"], "--head", "next_item", "--target", other)

@@ -81,9 +81,9 @@ def test_a_day_counts_as_it_is_written(read: Read) -> None:
         text = HEAD + "".join(
             f"a,{month}-01{time},{at + 1}\n" for at, month in enumerate(("2025-01", "2025-02", "2025-03"))
         )
-        found = read(text, "month")
-        np.testing.assert_array_equal(found.panel.values, [[1, 2, 3]])
-        assert "3 rows name a time of day" in found.notes[0]
+        series = read(text, "month")
+        np.testing.assert_array_equal(series.panel.values, [[1, 2, 3]])
+        assert "3 rows name a time of day" in series.notes[0]
 
 
 def test_a_month_may_be_its_last_day_or_have_no_day(read: Read) -> None:
@@ -167,12 +167,12 @@ def test_origins_that_no_series_runs_up_to_and_a_method_without_an_error_are_sai
     demand: ModuleType, read: Read
 ) -> None:
     relay = HEAD + rows(DAYS[:30], ("a",), "4") + rows(DAYS[34:], ("b",), "4")
-    found = demand.measure(read(relay).panel, 4, 2, 0)
-    assert found["notes"] == [
+    result = demand.measure(read(relay).panel, 4, 2, 0)
+    assert result["notes"] == [
         "no series runs up to 1 of 2 origins: they are left out",
         "seasonal_naive forecast all of it without an error: nothing can be below it",
     ]
-    assert (found["series_at"], found["below_best_baseline"]) == ([1], None)
+    assert (result["series_at"], result["below_best_baseline"]) == ([1], None)
 
 
 def test_the_command_writes_notes_beside_its_figures(
@@ -180,14 +180,14 @@ def test_the_command_writes_notes_beside_its_figures(
 ) -> None:
     file, out = tmp_path / "few.csv", tmp_path / "deep" / "out.json"
     file.write_text(HEAD + rows(DAYS) + "a,2025-01-01,3\n")
-    asked = ["demand.py", "--series", str(file), "--horizon", "5", "--origins", "9", "--json"]
-    monkeypatch.setattr(sys, "argv", [*asked, str(tmp_path)])
+    command = ["demand.py", "--series", str(file), "--horizon", "5", "--origins", "9", "--json"]
+    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path)])
     with pytest.raises(ClickflowError, match="is a folder"):
         demand.main()
-    monkeypatch.setattr(sys, "argv", [*asked, str(out)])
+    monkeypatch.setattr(sys, "argv", [*command, str(out)])
     demand.main()
-    found = json.loads(out.read_text())
-    assert found["notes"][0].startswith("1 rows name a series and date")
-    assert found["notes"][1] == "origins are 2 periods apart, not 5: what they forecast overlaps"
-    assert found["series_at"] == [2] * 9
+    result = json.loads(out.read_text())
+    assert result["notes"][0].startswith("1 rows name a series and date")
+    assert result["notes"][1] == "origins are 2 periods apart, not 5: what they forecast overlaps"
+    assert result["series_at"] == [2] * 9
     assert "note: 1 rows name" in capsys.readouterr().err

@@ -48,9 +48,9 @@ def units() -> np.ndarray:
     draw = np.random.default_rng(0)
     level = np.where(np.arange(SERIES) % 2, 0.4, 9.0)
     week = np.array([1, 1, 1, 1, 1.5, 2, 0.6])[np.arange(DAYS) % 7]
-    found: np.ndarray = draw.poisson(level[:, None] * week).astype(np.float32)
-    found[:, 0] = 1
-    return found
+    sold: np.ndarray = draw.poisson(level[:, None] * week).astype(np.float32)
+    sold[:, 0] = 1
+    return sold
 
 
 def test_progress_counts_an_origin_once_for_each_baseline() -> None:
@@ -105,7 +105,7 @@ def call(*arguments: str, as_json: bool = True) -> Any:
 
 
 @pytest.fixture(scope="module")
-def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
+def champion_shop(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """A shop of series alone, whose model is champion."""
     folder = tmp_path_factory.mktemp("series")
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
@@ -136,11 +136,11 @@ def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
 
 
 @pytest.fixture
-def shop(made: Paths, monkeypatch: pytest.MonkeyPatch) -> Paths:
+def shop(champion_shop: Paths, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """The shop, in the current folder."""
-    monkeypatch.chdir(made.root)
-    monkeypatch.setenv("CLICKFLOW_HOME", str(made.root / "home"))
-    return made
+    monkeypatch.chdir(champion_shop.root)
+    monkeypatch.setenv("CLICKFLOW_HOME", str(champion_shop.root / "home"))
+    return champion_shop
 
 
 def test_it_is_measured_by_the_field_s_metrics_on_every_step_ahead(shop: Paths) -> None:
@@ -152,11 +152,11 @@ def test_it_is_measured_by_the_field_s_metrics_on_every_step_ahead(shop: Paths) 
         np.testing.assert_array_equal(wide[number], held[:, origin : origin + HORIZON])
     made_of = [f"{part}_candidate" for part in forecast.PARTS]
     own, content = table[made_of].to_numpy(), read_json(shop.measured(MODEL))
-    told = scores.summary(
+    summary = scores.summary(
         table["target"].to_numpy().reshape(-1, HORIZON), own[:, :4].reshape(-1, HORIZON, 4), own[::HORIZON, 4]
     )
     for name in forecast.NAMES:
-        assert content["demand"]["candidate"][name]["value"] == pytest.approx(told[name], abs=1e-5)
+        assert content["demand"]["candidate"][name]["value"] == pytest.approx(summary[name], abs=1e-5)
     assert set(table["pace"]) == {"fast", "intermittent", "new"}
     assert {"seasonal_naive", "boosting"} <= set(content["demand"])
     assert content["resampled"]["customers"] == SERIES
@@ -176,8 +176,8 @@ def test_a_forecast_does_not_wait_for_the_calibration_of_its_trend(shop: Paths, 
     params = replace(params, gate=replace(params.gate, max_calibration_error=0.0, primary=primary))
     params = replace(params, champion={MODEL: 0})
     rules = {rule["rule"]: rule for rule in stage.judge(params, shop, MODEL, lambda *_: 1)["rules"]}
-    found = rules["calibration of trend"]
-    assert (found["verdict"], found["severity"]) == ("failed", expected)
+    calibration = rules["calibration of trend"]
+    assert (calibration["verdict"], calibration["severity"]) == ("failed", expected)
 
 
 def test_what_ships_is_the_file_that_was_trained_and_no_other_is_loaded(shop: Paths, tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths, ro
     from clickflow.online.state import Memory
 
     engine = Engine({MODEL: Served.of(MODEL, 1, shop.exported(MODEL))})
-    made = app(engine, Memory(subjects=9, steps=9, keep_seconds=9), Settings(pseudonym=lambda _, raw: raw))
+    application = app(engine, Memory(subjects=9, steps=9, keep_seconds=9), Settings(pseudonym=lambda _, raw: raw))
     split, origin, served = open_split(shop.sequences("series"), "test"), ORIGINS["test"][0], engine.current(MODEL)
     days: list[dict[str, Any]] = [
         {
@@ -362,19 +362,19 @@ def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths, ro
     own = load(shop.exported(MODEL)).session.answers(split, np.array([row]), ["demand"])["demand"]
     alone = Question(tuple(Step(**day) for day in days), None)
     other = Question(tuple(Step(**day | {"item": "3", "quantity": 90.0}) for day in days[5:-2]), None)
-    for asked in ([alone], [other, alone]):
-        np.testing.assert_array_equal(served.answers(asked)["demand"][-1:], own)
+    for questions in ([alone], [other, alone]):
+        np.testing.assert_array_equal(served.answers(questions)["demand"][-1:], own)
 
     async def ask(history: list[dict[str, Any]], now: int | None = START + origin * DAY) -> Any:
         body = {"history": history} | ({} if now is None else {"now": now})
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://127.0.0.1") as client:
             return (await client.post("/v1/predict", json=body)).json()
 
     answers = asyncio.run(ask(days))["answers"]
     assert answers["demand"]["kind"] == "forecast"
     quantiles = ("expected", "quantile_10", "quantile_50", "quantile_90")
-    told = np.array([[step[name] for name in quantiles] for step in answers["demand"]["steps"]])
-    np.testing.assert_allclose(told, own.reshape(HORIZON, 4), rtol=0, atol=6e-5)  # told to four places
+    amounts = np.array([[step[name] for name in quantiles] for step in answers["demand"]["steps"]])
+    np.testing.assert_allclose(amounts, own.reshape(HORIZON, 4), rtol=0, atol=6e-5)  # told to four places
     assert asyncio.run(ask(days, None))["answers"] == answers
     assert 0 <= answers["trend"]["probability"] <= 1
     assert asyncio.run(ask([]))["fallback"] == "no_history"
@@ -391,18 +391,18 @@ def test_the_outlook_is_the_champion_s_as_of_the_end_of_the_log(shop: Paths) -> 
 
     served = Served.of(MODEL, 1, shop.exported(MODEL))
     assert outlook.sources(shop, [served]) == [MODEL]
-    found = outlook.forecasts(shop, [served], "")
-    assert (found["source"], found["model"], found["version"], found["count"]) == (MODEL, MODEL, 1, SERIES)
-    assert found["horizon"] == HORIZON
+    content = outlook.forecasts(shop, [served], "")
+    assert (content["source"], content["model"], content["version"], content["count"]) == (MODEL, MODEL, 1, SERIES)
+    assert content["horizon"] == HORIZON
     split = open_split(shop.sequences("series"), "now")
     rows = {str(int(split.item[int(split.end[row]) - 1])): row for row in range(SERIES)}
     own = load(shop.exported(MODEL)).session.answers(split, np.arange(SERIES), ["demand", "trend"])
-    sums = [each["expected"] for each in found["series"]]
+    sums = [each["expected"] for each in content["series"]]
     assert sums == sorted(sums, reverse=True)
-    for each in found["series"]:
+    for each in content["series"]:
         row = rows[each["id"]]
-        told = [[period[name] for name in outlook.AMOUNTS] for period in each["periods"]]
-        np.testing.assert_allclose(told, own["demand"][row].reshape(HORIZON, 4), rtol=0, atol=6e-3)  # to two places
+        amounts = [[period[name] for name in outlook.AMOUNTS] for period in each["periods"]]
+        np.testing.assert_allclose(amounts, own["demand"][row].reshape(HORIZON, 4), rtol=0, atol=6e-3)  # to two places
         assert each["says"]["trend"] == pytest.approx(np.exp(own["trend"][row][1]), abs=1e-3)
         sold = [day["units"] for day in each["sold"]]
         assert sold == units()[int(each["id"]) - 2, -outlook.PAST * HORIZON :].tolist()
@@ -411,5 +411,5 @@ def test_the_outlook_is_the_champion_s_as_of_the_end_of_the_log(shop: Paths) -> 
     assert {each["id"] for each in outlook.forecasts(shop, [served], "1")["series"]} == {n for n in rows if "1" in n}
     assert outlook.forecasts(shop, [served], "none such")["series"] == []
     assert outlook.forecasts(shop, [], "") == {"missing": True}
-    assert found["coverage"] == read_json(shop.metrics(MODEL))["demand.coverage_80"], "as the ledger has it"
+    assert content["coverage"] == read_json(shop.metrics(MODEL))["demand.coverage_80"], "as the ledger has it"
     assert outlook.forecasts(shop, [replace(served, version=9)], "")["coverage"] is None

@@ -37,20 +37,20 @@ def ask(served: Served) -> Ask:
 
 
 def test_every_kind_of_answer_comes_with_the_version_that_gave_it(ask: Ask, served: Served) -> None:
-    found = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 5, "exclude": ["7"]}).json()
-    assert (found["model"], found["version"], found["fallback"]) == (served.model, 1, None)
-    assert len(found["items"]) == 5
-    assert "7" not in {item["item"] for item in found["items"]}
+    first = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 5, "exclude": ["7"]}).json()
+    assert (first["model"], first["version"], first["fallback"]) == (served.model, 1, None)
+    assert len(first["items"]) == 5
+    assert "7" not in {item["item"] for item in first["items"]}
     said = ask("POST", "/v1/predict", json={"history": VISIT, "k": 3}).json()
     assert {name: answer["kind"] for name, answer in said["answers"].items()} == {
         output.name: output.kind for output in served.outputs
     }
     assert sum(said["answers"]["next_action"]["classes"].values()) == pytest.approx(1, abs=1e-3)
-    best = found["items"][0]
+    best = first["items"][0]
     given = ask("POST", "/v1/score", json={"history": VISIT, "items": [best["item"], "none of these"]}).json()
     assert given["scores"] == [pytest.approx(best["score"], rel=1e-5), None]
     both = ask("POST", "/v1/recommend/batch", json={"questions": [{"history": VISIT, "k": 5, "exclude": ["7"]}, {}]})
-    assert both.json()["answers"][0] == found
+    assert both.json()["answers"][0] == first
     assert both.json()["answers"][1]["fallback"] == "popularity_by_hour"
 
 
@@ -58,10 +58,10 @@ def test_what_the_model_does_not_know_is_named_and_counted(served: Served) -> No
     ask = client(served)
     history = [{"item": f"new {n}"} for n in range(12)] + [{"item": "5", "action": "waved at"}]
     rules = {"exclude": ["6", "gone"], "only": ["5", "6", "7", "gone"], "categories": None}
-    found = ask("POST", "/v1/recommend", json={"history": history, **rules}).json()
-    assert (found["fallback"], found["reason"]) == ("popularity_by_hour", "unknown_items")
-    assert {item["item"] for item in found["items"]} <= {"5", "7"}
-    assert found["unknown"] == [
+    answer = ask("POST", "/v1/recommend", json={"history": history, **rules}).json()
+    assert (answer["fallback"], answer["reason"]) == ("popularity_by_hour", "unknown_items")
+    assert {item["item"] for item in answer["items"]} <= {"5", "7"}
+    assert answer["unknown"] == [
         {"where": "history", "count": 12, "some": [f"new {n}" for n in range(10)]},
         {"where": "actions", "count": 1, "some": ["waved at"]},
         {"where": "exclude", "count": 1, "some": ["gone"]},
@@ -95,8 +95,8 @@ def test_prices_are_told_as_they_were_written_and_bounds_that_cross_are_refused(
     prices = np.full_like(served.items.price, np.float32(33.51))
     ask = client(replace(served, items=replace(served.items, price=prices)))
     assert {item["price"] for item in ask("POST", "/v1/recommend", json={"history": VISIT}).json()["items"]} == {33.51}
-    found = ask("POST", "/v1/recommend", json={"history": VISIT, "price_from": 10, "price_to": 5})
-    assert (found.status_code, found.json()["where"]) == (422, "$.price_from")
+    refusal = ask("POST", "/v1/recommend", json={"history": VISIT, "price_from": 10, "price_to": 5})
+    assert (refusal.status_code, refusal.json()["where"]) == (422, "$.price_from")
 
 
 def test_who_is_asked_without_a_name_does_not_hang_on_what_was_loaded_first(served: Served) -> None:
@@ -161,19 +161,19 @@ def test_segments_and_forecasts_are_told_where_they_were_made(served: Served, tm
 
 def test_an_answer_is_explained(ask: Ask) -> None:
     said = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 2}).json()
-    told = ask("POST", "/v1/explain", json={"history": VISIT, "output": "next_item"})
-    assert told.status_code == 200
-    found = told.json()
-    assert found["version"] == 1
-    assert found["target"] == said["items"][0]["item"]
-    assert found["answer"] == pytest.approx(said["items"][0]["score"], rel=1e-5)
-    assert {tuple(each["steps"]) for each in found["effects"]} == {(0,), (1,)}
-    assert set(found["sentences"]) == {"en", "zh"}
-    alike = ask("GET", f"/v1/similar/{found['target']}").json()["items"]
-    assert [each["item"] for each in found["neighbours"]] == [each["item"] for each in alike][
-        : len(found["neighbours"])
+    response = ask("POST", "/v1/explain", json={"history": VISIT, "output": "next_item"})
+    assert response.status_code == 200
+    explanation = response.json()
+    assert explanation["version"] == 1
+    assert explanation["target"] == said["items"][0]["item"]
+    assert explanation["answer"] == pytest.approx(said["items"][0]["score"], rel=1e-5)
+    assert {tuple(each["steps"]) for each in explanation["effects"]} == {(0,), (1,)}
+    assert set(explanation["sentences"]) == {"en", "zh"}
+    alike = ask("GET", f"/v1/similar/{explanation['target']}").json()["items"]
+    assert [each["item"] for each in explanation["neighbours"]] == [each["item"] for each in alike][
+        : len(explanation["neighbours"])
     ]
-    assert found["neighbours"]
+    assert explanation["neighbours"]
     other = {"history": VISIT, "output": "next_action", "target": "cart"}
     assert ask("POST", "/v1/explain", json=other).json()["target"] == "cart"
     for wrong, status in (({}, 422), ({"history": VISIT, "output": "x"}, 404), ({**other, "target": "x"}, 404)):
@@ -183,8 +183,8 @@ def test_an_answer_is_explained(ask: Ask) -> None:
 def test_a_session_told_event_by_event_is_answered_as_its_history(ask: Ask) -> None:
     steps = [{**step, "time": 1_700_000_000_000_000 + place} for place, step in enumerate(VISIT)]
     for step in reversed(steps):  # the later one arrives first
-        told = ask("POST", "/v1/events", json={"session": "ann", "events": [step]})
-    assert told.json() == {"kept": 1, "steps": 2}
+        response = ask("POST", "/v1/events", json={"session": "ann", "events": [step]})
+    assert response.json() == {"kept": 1, "steps": 2}
     by_name = ask("POST", "/v1/recommend", json={"session": "ann"}).json()
     assert by_name == ask("POST", "/v1/recommend", json={"history": steps, "now": steps[-1]["time"] + 1}).json()
     cold = ask("POST", "/v1/predict", json={"session": "nobody"}).json()
@@ -276,11 +276,11 @@ def test_a_history_that_is_too_long_to_be_explained_is_refused(ask: Ask) -> None
 def test_events_of_one_name_are_kept_once(served: Served) -> None:
     ask = client(served)
 
-    def told(**words: str) -> int:
+    def steps(**words: str) -> int:
         answer = ask("POST", "/v1/events", json={"session": "a", "events": VISIT, **words})
         return int(answer.json()["steps"])
 
-    assert [told(), told(name="x"), told(name="x"), told(name="x", session="b"), told()] == [2, 4, 4, 2, 6]
+    assert [steps(), steps(name="x"), steps(name="x"), steps(name="x", session="b"), steps()] == [2, 4, 4, 2, 6]
 
 
 def test_what_takes_long_is_done_apart_and_refused_where_too_much_waits(served: Served) -> None:
@@ -295,7 +295,7 @@ def test_what_takes_long_is_done_apart_and_refused_where_too_much_waits(served: 
         assert over.wait(30)
         return "done"
 
-    async def asked() -> None:
+    async def calls() -> None:
         first, given_up = asyncio.create_task(apart.run(long)), asyncio.create_task(apart.run(long))
         await asyncio.to_thread(begun.wait, 30)
         with pytest.raises(Refused, match="2 tests"):
@@ -308,7 +308,7 @@ def test_what_takes_long_is_done_apart_and_refused_where_too_much_waits(served: 
         over.set()
         assert (await first, await third) == ("done", "done")
 
-    asyncio.run(asked())
+    asyncio.run(calls())
 
 
 def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
@@ -318,10 +318,10 @@ def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
     until = time.monotonic() + 60
     while not seen and time.monotonic() < until:
         time.sleep(0.02)
-    (asked,) = seen
-    assert (asked.model, asked.version, asked.route) == (served.model, 1, "/v1/recommend")
-    assert "ann" not in repr(asked)
-    assert asked.customer == server.pseudonym(KEY, "customer", "ann@example.com")
+    (observed,) = seen
+    assert (observed.model, observed.version, observed.route) == (served.model, 1, "/v1/recommend")
+    assert "ann" not in repr(observed)
+    assert observed.customer == server.pseudonym(KEY, "customer", "ann@example.com")
 
 
 def test_without_a_model_it_lives_and_is_not_ready() -> None:
@@ -348,9 +348,9 @@ def test_where_too_many_wait_it_is_said_at_once_when_to_ask_again(served: Served
     settings = Settings(serve=Serve(), pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw))
     ask = asking(app(Engine({served.model: served}, most=0), memory, settings))
     for path, body in (("recommend", {}), ("recommend/batch", {"questions": [{}, {}]}), ("score", {"items": ["5"]})):
-        found = ask("POST", f"/v1/{path}", json=body)
-        assert (found.status_code, found.headers["retry-after"]) == (503, "2")
-        assert "too many questions wait" in found.json()["detail"]
+        refusal = ask("POST", f"/v1/{path}", json=body)
+        assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "2")
+        assert "too many questions wait" in refusal.json()["detail"]
 
 
 async def _filled(memory: state.Memory) -> list[int]:

@@ -29,22 +29,22 @@ def test_who_has_no_key_is_let_in_on_loopback_alone_and_a_scope_is_all_that_a_ke
     assert ask("GET", "/v1/models").status_code == 401
     assert ask("GET", "/v1/models", headers={"x-api-key": key[:-1]}).status_code == 401
     monkeypatch.setenv(keys.VARIABLE, "k" * 32)
-    asked = client(served, "shop.example", keys=server.Keys(tmp_path / "none").now)
-    assert asked("GET", "/v1/models", headers={"x-api-key": "k" * 32}).status_code == 200
+    ask_by_variable = client(served, "shop.example", keys=server.Keys(tmp_path / "none").now)
+    assert ask_by_variable("GET", "/v1/models", headers={"x-api-key": "k" * 32}).status_code == 200
     own = {"authorization": f"Bearer {key}"}
     assert ask("GET", "/v1/models", headers=own).status_code == 200
-    told = ask("POST", "/v1/events", headers=own, json={"session": "a", "events": VISIT})
-    assert told.status_code == 403
-    assert "events" in told.json()["detail"]
+    refusal = ask("POST", "/v1/events", headers=own, json={"session": "a", "events": VISIT})
+    assert refusal.status_code == 403
+    assert "events" in refusal.json()["detail"]
     assert ask("GET", "/healthz").status_code == 200
 
 
 def test_keys_that_are_made_at_once_all_stay(tmp_path: Path) -> None:
     names = [f"shop-{number}" for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda name: keys.make(tmp_path, name, ("read",)), names))
+        new_keys = list(pool.map(lambda name: keys.make(tmp_path, name, ("read",)), names))
     held = keys.load(tmp_path)
-    assert {held[keys.hashed(key)].name for key in made} == set(names)
+    assert {held[keys.hashed(key)].name for key in new_keys} == set(names)
 
 
 def test_keys_that_are_gone_let_nobody_in_where_the_server_can_be_reached(
@@ -91,9 +91,9 @@ def test_keys_that_cannot_be_read_open_no_server_that_had_not_read_them_yet(
 
 def test_a_key_asks_as_often_as_it_may(served: Served) -> None:
     ask = client(served, serve={"rate": 0.01, "burst": 2})
-    found = [ask("POST", "/v1/recommend", json={}) for _ in range(3)]
-    assert [answer.status_code for answer in found] == [200, 200, 429]
-    assert int(found[-1].headers["retry-after"]) > 1
+    answers = [ask("POST", "/v1/recommend", json={}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert int(answers[-1].headers["retry-after"]) > 1
 
 
 def test_off_loopback_keys_are_needed_and_workers_share_a_state(tmp_path: Path) -> None:
@@ -115,11 +115,13 @@ def test_what_one_did_is_named_to_who_may_see_people_alone(served: Served, tmp_p
         for name, scopes in {"shop": ("read", "events"), "ann": ("read", "people")}.items()
     }
     ask = client(served, "shop.example", keys=server.Keys(tmp_path).now)
-    asked = {name: {"authorization": f"Bearer {key}"} for name, key in own.items()}
-    ask("POST", "/v1/events", headers=asked["shop"], json={"session": "eve", "events": [{"item": "a secret"}, *VISIT]})
+    headers = {name: {"authorization": f"Bearer {key}"} for name, key in own.items()}
+    ask(
+        "POST", "/v1/events", headers=headers["shop"], json={"session": "eve", "events": [{"item": "a secret"}, *VISIT]}
+    )
     for name, some in (("shop", []), ("ann", ["a secret"])):
-        said = ask("POST", "/v1/recommend", headers=asked[name], json={"session": "eve", "exclude": ["gone"]}).json()
+        said = ask("POST", "/v1/recommend", headers=headers[name], json={"session": "eve", "exclude": ["gone"]}).json()
         assert said["unknown"][0] == {"where": "history", "count": 1, "some": some}
         assert said["unknown"][1]["some"] == ["gone"], "what it asks itself"
-    sent = ask("POST", "/v1/recommend", headers=asked["shop"], json={"history": [{"item": "new"}]}).json()
+    sent = ask("POST", "/v1/recommend", headers=headers["shop"], json={"history": [{"item": "new"}]}).json()
     assert sent["unknown"][0]["some"] == ["new"]

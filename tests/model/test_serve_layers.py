@@ -54,23 +54,23 @@ def test_hostile_requests_get_problem_details_and_never_a_500(served: Served, mo
     limits = Serve()
     memory = state.Memory(subjects=100, steps=50, keep_seconds=60)
     settings = Settings(serve=limits, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw))
-    found = asyncio.run(hostile.storm(app(Engine({served.model: served}), memory, settings), 300, 20_000))
-    assert found["still_answers"]
-    assert not found["faults"]
-    assert {"400", "404", "413", "415", "422"} <= found["statuses"].keys()
+    result = asyncio.run(hostile.storm(app(Engine({served.model: served}), memory, settings), 300, 20_000))
+    assert result["still_answers"]
+    assert not result["faults"]
+    assert {"400", "404", "413", "415", "422"} <= result["statuses"].keys()
 
 
 def both_ways(served: Served, **given: Any) -> list[Direct]:
     """Two applications: as it is, and with Starlette's layers before every route."""
     limits = Serve(**given.pop("serve", {}))
-    found = []
+    applications = []
     for _ in range(2):
         memory = state.Memory(subjects=100, steps=50, keep_seconds=60)
         settings = Settings(serve=limits, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw), **given)
-        found.append(app(Engine({served.model: served}), memory, settings))
-    assert found[1].endpoints
-    found[1].endpoints = {}
-    return found
+        applications.append(app(Engine({served.model: served}), memory, settings))
+    assert applications[1].endpoints
+    applications[1].endpoints = {}
+    return applications
 
 
 class Tracer:
@@ -84,10 +84,10 @@ class Tracer:
         span: list[Any] = [name]
         self.spans.append(span)
 
-        def told(values: dict[str, Any]) -> None:
+        def attributes(values: dict[str, Any]) -> None:
             span.append({name: value for name, value in values.items() if name != "clickflow.request"})
 
-        return SimpleNamespace(set_attributes=told, end=lambda: span.append("ended"))
+        return SimpleNamespace(set_attributes=attributes, end=lambda: span.append("ended"))
 
 
 def same(answer: tuple[int, dict[bytes, bytes], bytes]) -> tuple[Any, ...]:
@@ -109,9 +109,9 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [{name: value for name, value in json.loads(line).items() if name not in own} for line in text.splitlines()]
 
 
-def counted(made: Any) -> dict[str, float]:
+def counted(application: Any) -> dict[str, float]:
     """How often each route answered with which status, how many were timed, and what was answered."""
-    registry = made.state.service.metrics.registry
+    registry = application.state.service.metrics.registry
     return {
         f"{each.name}{sorted(each.labels.items())}": each.value
         for metric in registry.collect()
@@ -129,29 +129,29 @@ def test_what_skips_starlettes_layers_answers_counts_logs_and_traces_as_through_
     monkeypatch.setattr(guard, "LINES_A_SECOND", 1 << 30)
     plain = b'{"history": [{"item": "5"}]}'
     head = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    asked = [hostile.request(seed) for seed in range(40_000, 40_300)]
-    asked += [
+    requests = [hostile.request(seed) for seed in range(40_000, 40_300)]
+    requests += [
         ("method", (method, path, head, b"", plain))
         for method in ("HEAD", "OPTIONS", "GET", "POST", "PUT")
         for path in ("/v1/recommend", "/v1/models", "/healthz", "/v1/recommend/", "/V1/recommend", "//v1/recommend")
     ]
-    asked += [("language", ("POST", "/v1/recommend", [*head, (b"accept-language", b"zh-CN")], b"", b"{"))]
-    found = []
-    for made in both_ways(served, serve={"log_requests": True}, extra={"tracer": (tracer := Tracer())}):
+    requests += [("language", ("POST", "/v1/recommend", [*head, (b"accept-language", b"zh-CN")], b"", b"{"))]
+    outcomes = []
+    for application in both_ways(served, serve={"log_requests": True}, extra={"tracer": (tracer := Tracer())}):
         tracer.spans.clear()
-        answers = [asyncio.run(hostile.send(made, each, place)) for place, (_, each) in enumerate(asked)]
+        answers = [asyncio.run(hostile.send(application, each, place)) for place, (_, each) in enumerate(requests)]
         dynamic = ("/metrics", "/v1/live", "/v1/console")
         kept = [
             same(answer)[: 3 if each[1].startswith(dynamic) else 4]
-            for answer, (_, each) in zip(answers, asked, strict=True)
+            for answer, (_, each) in zip(answers, requests, strict=True)
         ]
-        found.append((kept, lines(capsys.readouterr().err), [*tracer.spans], counted(made)))
-    for one, other in zip(*found, strict=True):
+        outcomes.append((kept, lines(capsys.readouterr().err), [*tracer.spans], counted(application)))
+    for one, other in zip(*outcomes, strict=True):
         assert one == other
-    statuses = {answer[0] for answer in found[0][0]}
+    statuses = {answer[0] for answer in outcomes[0][0]}
     assert {200, 400, 404, 405, 413, 415, 422} <= statuses
-    assert len(found[0][1]) > 100
-    assert len(found[0][2]) > 100
+    assert len(outcomes[0][1]) > 100
+    assert len(outcomes[0][2]) > 100
 
 
 @pytest.mark.parametrize("what", ["keys", "rate", "queue", "time", "fault", "unwritable"])
@@ -170,9 +170,9 @@ def test_keys_limits_and_faults_are_the_same_on_the_way_that_skips_starlettes_la
         "fault": ZeroDivisionError(),
     }
     wanted = {"keys": 401, "rate": 429, "queue": 503, "time": 504, "fault": 500, "unwritable": 500}
-    found: list[Any] = []
-    for made in both_ways(served, **given):
-        service, ask = made.state.service, asking(made)
+    outcomes: list[Any] = []
+    for application in both_ways(served, **given):
+        service, ask = application.state.service, asking(application)
 
         async def ask_engine(*_: Any) -> Any:
             raise broken[what]
@@ -186,14 +186,14 @@ def test_keys_limits_and_faults_are_the_same_on_the_way_that_skips_starlettes_la
             ask("POST", "/v1/recommend", json={"history": VISIT}, headers={"Authorization": f"Bearer {key}"}),
             ask("POST", "/v1/recommend", content=b"{", headers={"Host": "evil.example"}),
         ]
-        told = [{name: text for name, text in one.headers.items() if name not in OWN} for one in each]
+        header_sets = [{name: text for name, text in one.headers.items() if name not in OWN} for one in each]
         said = [one.json() | {"request": "", "detail": ""} for one in each]
         if what == "rate":
-            told = [headers | {"retry-after": ""} for headers in told]
-        found.append(([one.status_code for one in each], told, said, counted(made)))
-    assert found[0] == found[1]
-    assert wanted[what] in found[0][0]
-    refused = found[0][1][found[0][0].index(wanted[what])]
+            header_sets = [headers | {"retry-after": ""} for headers in header_sets]
+        outcomes.append(([one.status_code for one in each], header_sets, said, counted(application)))
+    assert outcomes[0] == outcomes[1]
+    assert wanted[what] in outcomes[0][0]
+    refused = outcomes[0][1][outcomes[0][0].index(wanted[what])]
     assert refused["content-type"] == "application/problem+json"
     assert ("retry-after" in refused) == (what in ("rate", "queue"))
 
@@ -201,24 +201,24 @@ def test_keys_limits_and_faults_are_the_same_on_the_way_that_skips_starlettes_la
 def test_what_there_is_not_has_an_id_that_the_log_names(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     for method, path, status in (("GET", "/nowhere", 404), ("GET", "/v1/recommend", 405)):
         capsys.readouterr()
-        found = ask(method, path)
+        response = ask(method, path)
         (line,) = [json.loads(each) for each in capsys.readouterr().err.splitlines() if '"unmatched"' in each]
-        assert found.status_code == line["status"] == status
-        assert found.headers["x-content-type-options"] == "nosniff"
-        assert found.headers["x-request-id"] == found.json()["request"] == line["request"] != ""
+        assert response.status_code == line["status"] == status
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-request-id"] == response.json()["request"] == line["request"] != ""
         assert "path" not in line
-        assert ("the path takes POST" in found.json()["detail"]) == (status == 405)
+        assert ("the path takes POST" in response.json()["detail"]) == (status == 405)
 
 
 class Collector(BaseHTTPRequestHandler):
     """A collector of OpenTelemetry that keeps what it is sent."""
 
-    told: ClassVar[list[bytes]] = []
+    batches: ClassVar[list[bytes]] = []
 
     def do_POST(self) -> None:
         """A batch of spans."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.told.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+        self.batches.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
         self.send_response(200)
         self.end_headers()
 
@@ -235,20 +235,20 @@ def test_spans_go_to_the_collector_that_a_variable_names_and_belong_to_the_trace
     with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         monkeypatch.setenv(tracing.VARIABLES[0], f"http://127.0.0.1:{collector.server_port}")
-        made = tracing.tracer()
-        assert made is not None
-        ask = client(served, extra={"tracer": made})
+        tracer = tracing.tracer()
+        assert tracer is not None
+        ask = client(served, extra={"tracer": tracer})
         trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
         body = {"history": [{"item": "5"}], "session": "a-secret-visit"}
         ask("POST", "/v1/recommend", json=body, headers={"traceparent": f"00-{trace}-{parent}-01"})
         ask("POST", "/v1/recommend", json=VISIT, headers={"traceparent": "00-nonsense"})
         ask("GET", "/v1/similar/5")
-        made.close()
+        tracer.close()
         collector.shutdown()
-    assert not any(b"a-secret-visit" in each for each in Collector.told)
+    assert not any(b"a-secret-visit" in each for each in Collector.batches)
     spans = [
         span
-        for each in Collector.told
+        for each in Collector.batches
         for resource in ExportTraceServiceRequest.FromString(each).resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
@@ -266,16 +266,16 @@ def test_spans_go_to_the_collector_that_a_variable_names_and_belong_to_the_trace
 def test_a_collector_that_is_away_holds_nobody_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tracing.VARIABLES[0], "http://127.0.0.1:9")
     monkeypatch.setattr(tracing, "LAST", 0.2)
-    made = tracing.tracer()
-    assert made is not None
-    assert client(served, extra={"tracer": made})("GET", "/v1/models").status_code == 200
-    made.close()
+    tracer = tracing.tracer()
+    assert tracer is not None
+    assert client(served, extra={"tracer": tracer})("GET", "/v1/models").status_code == 200
+    tracer.close()
 
 
 def test_a_path_of_one_text_has_one_route_and_no_other_before_it(served: Served) -> None:
-    made, through = both_ways(served)
-    assert len(made.endpoints) == sum("{" not in route.path for route in ROUTES)
-    for method, path in made.endpoints:
+    direct, through = both_ways(served)
+    assert len(direct.endpoints) == sum("{" not in route.path for route in ROUTES)
+    for method, path in direct.endpoints:
         scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
         first = next(place for place in through.routes if place.matches(scope)[0] is Match.FULL)
         assert isinstance(first, Place)
@@ -288,11 +288,11 @@ def test_the_schema_is_kept_by_what_schemathesis_sends(served: Served, tmp_path:
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     key = keys.make(tmp_path, "fuzz", ("read", "events"))
-    told = Settings(
+    own_settings = Settings(
         serve=Serve(), keys=server.Keys(tmp_path).now, pseudonym=lambda kind, raw: server.pseudonym(KEY, kind, raw)
     )
     memory = state.Memory(subjects=100, steps=50, keep_seconds=60)
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app(Engine({served.model: served}), memory, told))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app(Engine({served.model: served}), memory, own_settings))
 
     def send(case: Any) -> None:
         # right by the schema may still name a model that there is not
@@ -307,8 +307,8 @@ def test_the_schema_is_kept_by_what_schemathesis_sends(served: Served, tmp_path:
         phases=[Phase.generate],
     )
     every: Any = schema.get_all_operations()
-    asked: list[Any] = [found.ok() for found in every]
-    assert len(asked) > 10
-    for operation in asked:
+    operations: list[Any] = [result.ok() for result in every]
+    assert len(operations) > 10
+    for operation in operations:
         tried: Any = given(operation.as_strategy())
         few(tried(send))()

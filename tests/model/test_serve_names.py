@@ -46,8 +46,8 @@ def test_a_pseudonym_is_the_one_that_ingest_gives() -> None:
     from clickflow.events.pseudonyms import pseudonyms
 
     for kind, person in (("customer", "user"), ("session", "session")):
-        (made,) = pseudonyms(pa.array(["ann"]), KEY, person).to_pylist()  # type: ignore[arg-type]
-        assert server.pseudonym(KEY, kind, "ann") == made
+        (expected,) = pseudonyms(pa.array(["ann"]), KEY, person).to_pylist()  # type: ignore[arg-type]
+        assert server.pseudonym(KEY, kind, "ann") == expected
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_what_stands_for_nobody_is_nobody(served: Served, params: Params) -> Non
     of = server.pseudonyms(params, KEY)
     assert [of("session", raw) for raw in ("undefined", "(not set)", " ", "null ")] == [None] * 4
     memory = state.Memory(subjects=9, steps=9, keep_seconds=60)
-    made = app(Engine({served.model: served}), memory, Settings(serve=Serve(), pseudonym=of))
-    ask = asking(made)
-    told = [{"session": "undefined"}, {"session": "undefined", "customer": "ann"}, {"customer": "1.23457e+06"}]
-    found = [ask("POST", "/v1/events", json={**who, "events": VISIT}) for who in told]
-    assert [answer.status_code for answer in found] == [422, 200, 422]
-    assert "lost digits" in found[-1].json()["detail"]
+    application = app(Engine({served.model: served}), memory, Settings(serve=Serve(), pseudonym=of))
+    ask = asking(application)
+    visitors = [{"session": "undefined"}, {"session": "undefined", "customer": "ann"}, {"customer": "1.23457e+06"}]
+    answers = [ask("POST", "/v1/events", json={**who, "events": VISIT}) for who in visitors]
+    assert [answer.status_code for answer in answers] == [422, 200, 422]
+    assert "lost digits" in answers[-1].json()["detail"]
     assert memory.counts["subjects"] == 1
 
 
@@ -111,8 +111,10 @@ def test_what_a_shop_calls_what_was_done_is_read_and_what_it_leaves_out_is_count
     ask = client(served, action=server.actions(worded(params, MAPPED[1])))
     ping = {"item": "6", "action": "ping"}
     visit = [{"item": "5", "action": "pdp"}, ping, {"item": "6", "action": "add", "price": 3.5}]
-    told = ask("POST", "/v1/events", json={"session": "ann", "events": [*visit, {"item": "7", "action": "waved at"}]})
-    assert told.json() == {"kept": 3, "steps": 3, "ignored": 1, "unknown": ["waved at"]}
+    response = ask(
+        "POST", "/v1/events", json={"session": "ann", "events": [*visit, {"item": "7", "action": "waved at"}]}
+    )
+    assert response.json() == {"kept": 3, "steps": 3, "ignored": 1, "unknown": ["waved at"]}
     assert ask("POST", "/v1/events", json={"session": "ann", "events": [ping]}).json() == {
         "kept": 0,
         "steps": 3,
@@ -124,8 +126,8 @@ def test_what_a_shop_calls_what_was_done_is_read_and_what_it_leaves_out_is_count
             each("POST", f"/v1/{path}", json={"history": h}).json() for each, h in ((ask, visit), (plain, VISIT))
         )
         assert own == canonical
-    asked = {"output": "next_action", "history": visit}
-    assert ask("POST", "/v1/explain", json=asked).status_code == 422, "an explanation names steps by their places"
+    question = {"output": "next_action", "history": visit}
+    assert ask("POST", "/v1/explain", json=question).status_code == 422, "an explanation names steps by their places"
     seen = {"output": "next_action", "history": [{"item": "5", "action": "view"}, VISIT[1]]}
     page = ask("POST", "/v1/console/explain", json=seen).json()
     assert page == plain("POST", "/v1/explain", json=seen).json(), "the page's steps are those of the store"

@@ -47,15 +47,15 @@ def split(visits: list[list[str]], seed: int = 0) -> PackedSplit:
 VISITS = st.lists(st.lists(st.sampled_from(["view", "cart", "purchase", "remove"]), min_size=1, max_size=7), min_size=1)
 
 
-def asked(visits: list[list[str]], found: PackedSplit) -> tuple[np.ndarray, np.ndarray]:
-    return np.arange(found.n_events), np.repeat(found.offsets[1:], [len(visit) for visit in visits])
+def event_and_end(visits: list[list[str]], part: PackedSplit) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(part.n_events), np.repeat(part.offsets[1:], [len(visit) for visit in visits])
 
 
 @given(VISITS)
 @settings(max_examples=60, deadline=None)
 def test_targets_are_those_of_a_plain_loop(visits: list[list[str]]) -> None:
-    found = split(visits)
-    event, end = asked(visits, found)
+    part = split(visits)
+    event, end = event_and_end(visits, part)
     exits, buys, leads = [], [], []
     for visit in visits:
         for place in range(len(visit)):
@@ -63,49 +63,49 @@ def test_targets_are_those_of_a_plain_loop(visits: list[list[str]]) -> None:
             later = visit[place + 1 :]
             buys.append(NOTHING if "purchase" in visit[: place + 1] else int("purchase" in later))
             leads.append(later.index("purchase") + 1 if "purchase" in later else NOTHING)
-    assert leaving.HEAD.targets(found, event, end, Store()).tolist() == exits
-    targets = purchase.HEAD.targets(found, event, end, Store())
+    assert leaving.HEAD.targets(part, event, end, Store()).tolist() == exits
+    targets = purchase.HEAD.targets(part, event, end, Store())
     assert targets.tolist() == buys
-    assert purchase.lead(found, event, end, Store()).tolist() == leads
+    assert purchase.lead(part, event, end, Store()).tolist() == leads
     # asked in any shape, as batches do
     both = np.stack([event, event])
-    assert (purchase.HEAD.targets(found, both, np.stack([end, end]), Store()) == targets).all()
+    assert (purchase.HEAD.targets(part, both, np.stack([end, end]), Store()) == targets).all()
 
 
 def test_what_was_bought_is_not_asked_again() -> None:
     """So no input that is read holds the purchase that is asked for."""
-    found = split([["view", "purchase", "view", "purchase"]])
-    event, end = asked([[""] * 4], found)
-    assert purchase.HEAD.targets(found, event, end, Store()).tolist() == [1, NOTHING, NOTHING, NOTHING]
+    part = split([["view", "purchase", "view", "purchase"]])
+    event, end = event_and_end([[""] * 4], part)
+    assert purchase.HEAD.targets(part, event, end, Store()).tolist() == [1, NOTHING, NOTHING, NOTHING]
 
 
 @given(VISITS, st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_features_of_a_prefix_do_not_see_what_is_later(visits: list[list[str]], seed: int) -> None:
-    found = split(visits, seed)
-    event, _ = asked(visits, found)
-    begin = np.repeat(found.offsets[:-1], [len(visit) for visit in visits])
-    question = Spans(begin, event + 1, found.time)
+    part = split(visits, seed)
+    event, _ = event_and_end(visits, part)
+    begin = np.repeat(part.offsets[:-1], [len(visit) for visit in visits])
+    question = Spans(begin, event + 1, part.time)
     names = features.names("session")
-    values = features.compute("session", found, question, Store())
+    values = features.compute("session", part, question, Store())
     assert values.dtype == np.float32
-    assert values.shape == (found.n_events, len(names))
+    assert values.shape == (part.n_events, len(names))
     column = {name: values[:, place] for place, name in enumerate(names)}
-    for k in range(found.n_events):
+    for k in range(part.n_events):
         a, b = begin[k], event[k] + 1
         assert column["steps"][k] == b - a
-        assert column["carts"][k] == (found.action[a:b] == CODE["cart"]).sum()
-        assert column["items"][k] == len(set(found.item[a:b].tolist()))
-        assert column["categories"][k] == len(set(found.category[a:b].tolist()))
-        assert column["item_seen"][k] == (found.item[a:b] == found.item[b - 1]).sum()
-        assert column["since_start"][k] == pytest.approx((found.time[b - 1] - found.time[a]) / 1e6)
-        prices = found.price[a:b][~np.isnan(found.price[a:b])]
+        assert column["carts"][k] == (part.action[a:b] == CODE["cart"]).sum()
+        assert column["items"][k] == len(set(part.item[a:b].tolist()))
+        assert column["categories"][k] == len(set(part.category[a:b].tolist()))
+        assert column["item_seen"][k] == (part.item[a:b] == part.item[b - 1]).sum()
+        assert column["since_start"][k] == pytest.approx((part.time[b - 1] - part.time[a]) / 1e6)
+        prices = part.price[a:b][~np.isnan(part.price[a:b])]
         expected = prices.mean() if len(prices) else np.nan
         assert column["mean_price"][k] == pytest.approx(expected, nan_ok=True, rel=1e-5)
     # each visit cut after its first step: the same numbers
-    first = found.offsets[:-1]
+    first = part.offsets[:-1]
     cut = PackedSplit(
-        offsets=np.arange(len(first) + 1), **{name: np.asarray(each)[first] for name, each in found.columns.items()}
+        offsets=np.arange(len(first) + 1), **{name: np.asarray(each)[first] for name, each in part.columns.items()}
     )
     place = np.arange(len(first))
     alone = features.compute("session", cut, Spans(place, place + 1, cut.time), Store())
@@ -114,14 +114,14 @@ def test_features_of_a_prefix_do_not_see_what_is_later(visits: list[list[str]], 
 
 def test_long_and_short_prefixes_of_one_call_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     visits = [["view"] * length for length in (40, 1, 7, 23, 2)]
-    found = split(visits)
-    event, _ = asked(visits, found)
-    begin = np.repeat(found.offsets[:-1], np.diff(found.offsets))
-    question = Spans(begin, event + 1, found.time)
-    whole = features.compute("session", found, question, Store())
+    part = split(visits)
+    event, _ = event_and_end(visits, part)
+    begin = np.repeat(part.offsets[:-1], np.diff(part.offsets))
+    question = Spans(begin, event + 1, part.time)
+    whole = features.compute("session", part, question, Store())
     monkeypatch.setattr("clickflow.features.prefix.CELLS", 50)
-    np.testing.assert_array_equal(features.compute("session", found, question, Store()), whole)
-    assert sum(b - a for a, b in pairwise(found.offsets)) == len(whole)
+    np.testing.assert_array_equal(features.compute("session", part, question, Store()), whole)
+    assert sum(b - a for a, b in pairwise(part.offsets)) == len(whole)
 
 
 def test_a_store_that_leaves_out_purchases_is_an_error_before_anything_runs(root: Path) -> None:
@@ -136,23 +136,23 @@ def test_a_store_that_leaves_out_purchases_is_an_error_before_anything_runs(root
 @given(st.lists(st.tuples(st.sampled_from(["view", "purchase"]), st.integers(2, 6)), min_size=1, max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_what_is_bought_later_is_each_item_once(steps: list[tuple[str, int]]) -> None:
-    found = split([[name for name, _ in steps]]).with_columns(item=np.array([item for _, item in steps], np.int32))
-    event, end = asked([[name for name, _ in steps]], found)
-    answers = propensity.bought(found, event, end, Store())
+    part = split([[name for name, _ in steps]]).with_columns(item=np.array([item for _, item in steps], np.int32))
+    event, end = event_and_end([[name for name, _ in steps]], part)
+    answers = propensity.bought(part, event, end, Store())
     assert answers.shape == (len(steps), propensity.MOST)
     for k in event:
         later = list(dict.fromkeys(item for name, item in steps[k + 1 :] if name == "purchase"))
         assert answers[k].tolist() == later + [NOTHING] * (propensity.MOST - len(later))
-    assert (propensity.targets(found, event, end, Store()) == answers[:, 0]).all()
-    both = propensity.bought(found, np.stack([event, event]), np.stack([end, end]), Store())
+    assert (propensity.targets(part, event, end, Store()) == answers[:, 0]).all()
+    both = propensity.bought(part, np.stack([event, event]), np.stack([end, end]), Store())
     assert (both == answers).all()
 
 
 def test_spend_is_the_value_of_what_is_bought_later() -> None:
-    found = split([["view", "purchase", "view", "purchase", "purchase"]]).with_columns(
+    part = split([["view", "purchase", "view", "purchase", "purchase"]]).with_columns(
         price=np.array([9.0, 2.0, 9.0, np.nan, 4.0], np.float32), quantity=np.array([1, 3, 1, 1, 2], np.int32)
     )
-    event, end = asked([[""] * 5], found)
-    assert spend.targets(found, event, end, Store()).tolist() == [14, 8, 8, 8, 0]
+    event, end = event_and_end([[""] * 5], part)
+    assert spend.targets(part, event, end, Store()).tolist() == [14, 8, 8, 8, 0]
     without = split([["purchase", "purchase"]]).with_columns(price=np.array([1.5, 2.5], np.float32))
     assert spend.targets(without, np.array([0, 1]), np.array([2, 2]), Store()).tolist() == [2.5, 0]

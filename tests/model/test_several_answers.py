@@ -90,11 +90,11 @@ def test_categories_are_those_of_the_items_and_as_likely_as_these_together(
     paths, metrics = evaluated
     store, artefact = paths.sequences("session"), load(paths.exported("taste"))
     items = np.array([[2, 7, 3, -1], [39, -1, -1, -1]])
-    found = groups.of(store, items)
-    assert found is not None
-    assert found.target.tolist() == [[2, 3, -1, -1], [CATEGORY[37], -1, -1, -1]]
+    categories = groups.of(store, items)
+    assert categories is not None
+    assert categories.target.tolist() == [[2, 3, -1, -1], [CATEGORY[37], -1, -1, -1]]
     scores = np.random.default_rng(0).random((3, artefact.known))
-    summed = found.summed(scores, found.of(artefact))
+    summed = categories.summed(scores, categories.of(artefact))
     for code in range(2, 7):
         own = [index for index in range(2, artefact.known) if CATEGORY[index - 2] == code]
         assert summed[:, code] == pytest.approx(scores[:, own].sum(1))
@@ -120,9 +120,9 @@ def test_score_tells_of_categories_what_the_evaluation_measures(
     assert each["category"].agg(set).map(lambda own: own == set(names)).all()
     assert each["probability"].sum().between(0.99, 1.001).all(), "every item has a category"
     one = score.score(artefact, store, 1)[0]
-    told = dict(one.answers["viewed_categories"])
+    values = dict(one.answers["viewed_categories"])
     own = rows[rows.session_id == one.session].set_index("category")["probability"]
-    assert told == pytest.approx(own.to_dict(), abs=1e-5)
+    assert values == pytest.approx(own.to_dict(), abs=1e-5)
     assert score._as_json(one, {})["viewed_categories"][0].keys() == {"category", "probability"}
 
 
@@ -130,7 +130,7 @@ def test_a_server_tells_of_categories_what_score_tells(evaluated: tuple[Paths, d
     paths, _ = evaluated
     served = Served.of("taste", 1, paths.exported("taste"))
     settings = Settings(serve=Serve(), pseudonym=lambda _, raw: raw)
-    made = app(Engine({"taste": served}), Memory(subjects=9, steps=9, keep_seconds=9), settings)
+    application = app(Engine({"taste": served}), Memory(subjects=9, steps=9, keep_seconds=9), settings)
     latest = score.score(load(paths.exported("taste")), paths.sequences("session"), 20)
     place = next(place for place, each in enumerate(latest) if all(step.known for step in each.steps))
     split, one = open_split(paths.sequences("session"), "test"), latest[place]
@@ -141,18 +141,18 @@ def test_a_server_tells_of_categories_what_score_tells(evaluated: tuple[Paths, d
     ]
 
     async def ask(**question: Any) -> Any:
-        transport = httpx.ASGITransport(made)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as asked:
-            return (await asked.post("/v1/predict", json={"history": steps} | question)).json()
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return (await client.post("/v1/predict", json={"history": steps} | question)).json()
 
     answers = asyncio.run(ask())["answers"]
-    told = {each["category"]: each["probability"] for each in answers["viewed_categories"]["categories"]}
+    values = {each["category"]: each["probability"] for each in answers["viewed_categories"]["categories"]}
     assert answers["viewed_categories"]["kind"] == "categories"
-    assert list(told) == sorted(told, key=lambda name: -told[name])
-    assert told == pytest.approx(dict(one.answers["viewed_categories"]), abs=1e-3)
+    assert list(values) == sorted(values, key=lambda name: -values[name])
+    assert values == pytest.approx(dict(one.answers["viewed_categories"]), abs=1e-3)
     few = asyncio.run(ask(outputs=["viewed_categories"], k=2))["answers"]
     assert list(few) == ["viewed_categories"]
-    assert [each["category"] for each in few["viewed_categories"]["categories"]] == list(told)[:2]
+    assert [each["category"] for each in few["viewed_categories"]["categories"]] == list(values)[:2]
     assert list(asyncio.run(ask(history=[]))["answers"]) == ["viewed"], "popular items stand in, and no categories"
     assert "viewed_categories" not in asyncio.run(ask(outputs=["viewed"]))["answers"]
 
@@ -161,8 +161,8 @@ def test_all_systems_have_an_area_of_items_and_of_categories(evaluated: tuple[Pa
     _, metrics = evaluated
     for name in ("viewed", "viewed_categories"):
         for system in ("candidate", "popularity", "repeat", "itemknn"):
-            found = metrics[name][system]["roc_auc"]
-            assert 0 < found["low"] <= found["value"] <= found["high"] < 1
+            area = metrics[name][system]["roc_auc"]
+            assert 0 < area["low"] <= area["value"] <= area["high"] < 1
 
 
 def test_the_gate_and_the_report_have_both(evaluated: tuple[Paths, dict[str, Any]]) -> None:
@@ -172,8 +172,8 @@ def test_the_gate_and_the_report_have_both(evaluated: tuple[Paths, dict[str, Any
     assert "ecall of viewed_categories beyond the first 1 says nothing" in page, "there are five"
     floors = {"viewed.roc_auc": 0.01, "viewed_categories.roc_auc": 0.99, "viewed_categories.recall@5": 0.99}
     judged = rules.judge(Gate(floors=floors), evidence.read(paths, "taste", 0), 0)
-    found = {rule.rule: rule.verdict for rule in judged if rule.rule.startswith("floor")}
-    assert [found[f"floor: {name}"] for name in floors] == ["passed", "failed", "passed"]
+    verdicts = {rule.rule: rule.verdict for rule in judged if rule.rule.startswith("floor")}
+    assert [verdicts[f"floor: {name}"] for name in floors] == ["passed", "failed", "passed"]
 
 
 def test_a_store_without_categories_has_none(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from clickflow.training.shares import fit_shares
 from clickflow.training.validation import answer
 
 HELD_OUT = log(220, 1)
-ASKED = windows(HELD_OUT.offsets, 8, to_the_end=False)
+CUT = windows(HELD_OUT.offsets, 8, to_the_end=False)
 
 
 def loss(network: Network) -> float:
     """The mean negative log-likelihood of the held-out sessions."""
-    return answer(network, HELD_OUT, ASKED).loss({"next_item": 1.0})
+    return answer(network, HELD_OUT, CUT).loss({"next_item": 1.0})
 
 
 def trained(**choices: object) -> Network:
@@ -42,7 +42,7 @@ def test_no_other_mixture_is_likelier_and_all_else_stays(item: dict[str, object]
     for weight in head.weighing():
         weight.data += 0.7
     before, first = {name: value.clone() for name, value in network.state_dict().items()}, loss(network)
-    fit_shares(network, HELD_OUT, ASKED)
+    fit_shares(network, HELD_OUT, CUT)
     fitted = loss(network)
     assert fitted < first - 0.005
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
@@ -68,7 +68,7 @@ def test_what_chose_the_length_of_training_is_fitted_to_in_the_end() -> None:
         network = train(chosen, sizes(split), split, HELD_OUT, seed=0, settings=CPU).network
         assert isinstance(network, Network)
         before = loss(network)
-        fit_shares(network, HELD_OUT, ASKED)
+        fit_shares(network, HELD_OUT, CUT)
         gains.append(before - loss(network))
     assert gains[0] < gains[1] / 2
 
@@ -76,9 +76,9 @@ def test_what_chose_the_length_of_training_is_fitted_to_in_the_end() -> None:
 def test_what_is_no_likelihood_or_hardly_asked_is_left_alone() -> None:
     split = log(30, 0)
     few = windows(split.offsets, 8, to_the_end=False).take(slice(0, 5))
-    for item, part, asked in (({"loss": "bpr_max"}, HELD_OUT, ASKED), ({}, split, few)):
+    for item, part, cut in (({"loss": "bpr_max"}, HELD_OUT, CUT), ({}, split, few)):
         network = build(model(item=item), sizes(split))
         assert isinstance(network, Network)
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        fit_shares(network, part, asked)
+        fit_shares(network, part, cut)
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

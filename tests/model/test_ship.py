@@ -34,10 +34,10 @@ def paths(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, undrawn: 
     (tmp_path / "params.yaml").write_text(text + "units: [session]\n", encoding="utf-8")
     (tmp_path / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    found = Paths(tmp_path)
-    mlflow_database.empty_into(found.home)
-    shop(found.sequences("session"))
-    return found
+    workspace = Paths(tmp_path)
+    mlflow_database.empty_into(workspace.home)
+    shop(workspace.sequences("session"))
+    return workspace
 
 
 def call(*arguments: str, as_json: bool = True) -> Any:
@@ -100,11 +100,11 @@ def test_a_model_ships_and_answers(paths: Paths) -> None:
     renamed(paths)
     after = {each["session"]: each for each in call("score", MODEL, "--limit", "7")["sessions"]}
     for session in before:
-        found = after[session["session"]]
-        assert [step["item"] for step in found["steps"]] == [step["item"] for step in session["steps"]]
-        assert [each["item"] for each in found["next_items"]] == [each["item"] for each in session["next_items"]]
-        assert found["next_actions"] == pytest.approx(session["next_actions"], abs=1e-4)
-        assert all(step["known"] == (int(step["item"]) < KNOWN) for step in found["steps"])
+        answer = after[session["session"]]
+        assert [step["item"] for step in answer["steps"]] == [step["item"] for step in session["steps"]]
+        assert [each["item"] for each in answer["next_items"]] == [each["item"] for each in session["next_items"]]
+        assert answer["next_actions"] == pytest.approx(session["next_actions"], abs=1e-4)
+        assert all(step["known"] == (int(step["item"]) < KNOWN) for step in answer["steps"])
 
 
 def test_the_candidate_is_judged_against_the_frozen_champion(paths: Paths) -> None:
@@ -115,8 +115,8 @@ def test_the_candidate_is_judged_against_the_frozen_champion(paths: Paths) -> No
 
     # the same weights again: equal to the champion in every prediction, and no second version
     assert decide(paths, seed=0) == "promote"
-    found = read_json(paths.gate(MODEL) / "decision.json")
-    champion_rule = next(rule for rule in found["rules"] if "the champion" in rule["rule"])
+    content = read_json(paths.gate(MODEL) / "decision.json")
+    champion_rule = next(rule for rule in content["rules"] if "the champion" in rule["rule"])
     assert champion_rule["evidence"]["interval"] == [0.0, 0.0]
     assert call("promote")["models"][0]["outcome"] == "already champion"
 

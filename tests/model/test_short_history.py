@@ -61,16 +61,16 @@ def test_a_season_that_is_not_known_at_the_first_backtest_is_read_at_none(
     step: Any, periods: int, horizon: int
 ) -> None:
     known = busy(step, periods)
-    made = ensemble.fit(known, horizon).forecast(known)
-    assert made.shape == (60, horizon, 4) and np.isfinite(made).all()
+    forecast = ensemble.fit(known, horizon).forecast(known)
+    assert forecast.shape == (60, horizon, 4) and np.isfinite(forecast).all()
 
 
 @pytest.mark.parametrize("periods", [4, 5, 6, 9, 13])
 @pytest.mark.parametrize("series", [1, 2])
 def test_a_series_or_two_of_a_few_days_are_answered(periods: int, series: int) -> None:
     known = busy("day", periods, series)
-    made = ensemble.fit(known, 7).forecast(known)
-    assert np.isfinite(made).all() and (made >= 0).all() and (np.diff(made[..., 1:], axis=-1) >= 0).all()
+    forecast = ensemble.fit(known, 7).forecast(known)
+    assert np.isfinite(forecast).all() and (forecast >= 0).all() and (np.diff(forecast[..., 1:], axis=-1) >= 0).all()
 
 
 def test_a_series_of_a_young_panel_is_answered_alone_as_among_others() -> None:
@@ -84,5 +84,5 @@ def test_what_comes_later_changes_no_forecast_of_a_young_panel() -> None:
     panel = busy("day", 30)
     other = Panel(panel.values.copy(), "day", START)
     other.values[:, 14:] = 999
-    made, also = (ensemble.fit(each.before(14), 7).forecast(each.before(14)) for each in (panel, other))
-    np.testing.assert_array_equal(made, also)
+    forecast, also = (ensemble.fit(each.before(14), 7).forecast(each.before(14)) for each in (panel, other))
+    np.testing.assert_array_equal(forecast, also)

@@ -76,14 +76,14 @@ def test_a_step_feature_is_one_entry(
     assert train.returned.tolist() == returned({"item": train.item}, train.offsets).tolist()
     assert 0 < train.returned.mean() < 1
 
-    asked = positions.training(train, next_action.HEAD, card, 5)
+    rows = positions.training(train, next_action.HEAD, card, 5)
     before = {name: feature for name, feature in FEATURES.items() if name not in ADDED}
-    with_added = positions.features(asked, positions.log_counts(train))
+    with_added = positions.features(rows, positions.log_counts(train))
     with monkeypatch.context() as patch:
         for name in ADDED:
             patch.delitem(FEATURES, name)
         assert before == FEATURES
-        without = positions.features(asked, positions.log_counts(train))
+        without = positions.features(rows, positions.log_counts(train))
     assert (with_added[:, : without.shape[1]] == without).all()
     assert with_added.shape[1] - without.shape[1] == 3, "a flag, a logarithm, a frequency"
 

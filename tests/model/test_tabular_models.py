@@ -74,7 +74,7 @@ def params_of(root: Path, kind: str, **model: Any) -> dict[str, Any]:
     return raw
 
 
-def made(root: Path, folder: Path, kind: str) -> Paths:
+def prepared(root: Path, folder: Path, kind: str) -> Paths:
     """A workspace with a store, and params of that kind."""
     raw = params_of(root, kind)
     if kind != "logistic":
@@ -88,7 +88,7 @@ def made(root: Path, folder: Path, kind: str) -> Paths:
 
 @pytest.fixture(scope="module", params=KINDS)
 def shop(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    paths = made(root, tmp_path_factory.mktemp(request.param), request.param)
+    paths = prepared(root, tmp_path_factory.mktemp(request.param), request.param)
     with pytest.MonkeyPatch.context() as patch:
         if request.param != KINDS[0]:
             undraw(patch)
@@ -137,31 +137,31 @@ def test_what_each_feature_adds_sums_to_the_answer(shop: Shop) -> None:
     served = Served.of(MODEL, 1, shop.paths.exported(MODEL))
     for sequence in range(3):
         question = visits.question(shop.paths.sequences("session"), "test", sequence)
-        told = explain(served, question, "purchase")
-        assert told.contributions
-        total = sum(each.effect for each in told.contributions.features)
-        assert total == pytest.approx(np.log(told.answer) - np.log(told.contributions.typical), abs=1e-4)
-        table = {each.feature: each for each in told.contributions.features}
+        explanation = explain(served, question, "purchase")
+        assert explanation.contributions
+        total = sum(each.effect for each in explanation.contributions.features)
+        assert total == pytest.approx(np.log(explanation.answer) - np.log(explanation.contributions.typical), abs=1e-4)
+        table = {each.feature: each for each in explanation.contributions.features}
         assert "steps" not in table or table["steps"].value == len(question.steps)
-        assert not any("{" in line for line in words.sentences(told, "zh"))
+        assert not any("{" in line for line in words.sentences(explanation, "zh"))
 
 
 @pytest.mark.parametrize("shop", ["boosting"], indirect=True)
 def test_what_the_features_weigh_on_the_whole(shop: Shop) -> None:
     params = check(yaml.safe_load(shop.paths.params.read_text(encoding="utf-8")))
     artefact, store = shop.artefact, shop.paths.sequences("session")
-    found = evaluate.evaluate(artefact, store, params.evaluation, params.seed).overall
-    assert found is not None
-    assert not found.alike
-    assert set(found.weights) == set(HEADS)
-    for head, own in found.weights.items():
+    whole = evaluate.evaluate(artefact, store, params.evaluation, params.seed).overall
+    assert whole is not None
+    assert not whole.alike
+    assert set(whole.weights) == set(HEADS)
+    for head, own in whole.weights.items():
         assert own.read == len(artefact.features)
         assert len(own.heaviest) == min(overall.SHOWN, own.read)
         assert own.value == pytest.approx(shop.metrics[head]["candidate"]["log_loss"]["value"], rel=0.3)
         assert own.heaviest[0].rise > 0, head
         assert own.heaviest[0].rise > own.heaviest[0].error, head
     page = (shop.paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
-    assert all(each.name in page.split('id="overall"')[1] for own in found.weights.values() for each in own.heaviest)
+    assert all(each.name in page.split('id="overall"')[1] for own in whole.weights.values() for each in own.heaviest)
 
 
 @pytest.mark.parametrize("shop", ["blend"], indirect=True)
@@ -176,15 +176,17 @@ def test_the_future_changes_no_answer(shop: Shop) -> None:
     store, artefact = shop.paths.sequences("session"), shop.artefact
     card, split = read_card(store), open_split(store, "test")
     translation = vocabularies.translation(store, card, artefact)
-    asked = questions(split.offsets, np.arange(20), artefact.max_length)
-    whole = asking.answers(artefact, split, asked, np.arange(len(asked)), translation)["next_action"]
+    positions = questions(split.offsets, np.arange(20), artefact.max_length)
+    whole = asking.answers(artefact, split, positions, np.arange(len(positions)), translation)["next_action"]
     draw = np.random.default_rng(0)
-    for k in draw.choice(len(asked), 12, replace=False):
-        end = int(asked.event[k]) + 1
+    for k in draw.choice(len(positions), 12, replace=False):
+        end = int(positions.event[k]) + 1
         later = {name: np.array(values) for name, values in split.columns.items()}
         for values in later.values():
             draw.shuffle(values[end:])
-        other = asking.answers(artefact, split.with_columns(**later), asked, np.array([k]), translation)["next_action"]
+        other = asking.answers(artefact, split.with_columns(**later), positions, np.array([k]), translation)[
+            "next_action"
+        ]
         np.testing.assert_allclose(other[0], whole[k], atol=1e-6)
 
 
@@ -204,13 +206,13 @@ def test_a_feature_that_is_no_more_is_refused_by_name(shop: Shop) -> None:
     store = shop.paths.sequences("session")
     card, split = read_card(store), open_split(store, "test")
     old = replace(shop.artefact, card={**shop.artefact.card, "features": ["moon_phase", *shop.artefact.features[1:]]})
-    asked = questions(split.offsets, [0], 8)
+    positions = questions(split.offsets, [0], 8)
     with pytest.raises(DataError, match="does not compute: moon_phase"):
-        asking.answers(old, split, asked, np.array([0]), vocabularies.translation(store, card, shop.artefact))
+        asking.answers(old, split, positions, np.array([0]), vocabularies.translation(store, card, shop.artefact))
 
 
 def test_features_can_be_chosen_and_are_asked_by_name(root: Path, tmp_path: Path) -> None:
-    paths = made(root, tmp_path, "logistic")
+    paths = prepared(root, tmp_path, "logistic")
     chosen = list(reversed(features.names("session")[:2]))
     params = check(params_of(root, "logistic", features=chosen, max_questions=500))
     stage.run(params, paths, MODEL)
@@ -223,7 +225,7 @@ def test_features_can_be_chosen_and_are_asked_by_name(root: Path, tmp_path: Path
 
 
 def test_of_many_questions_some_are_drawn_over_the_whole_part(root: Path, tmp_path: Path) -> None:
-    paths = made(root, tmp_path, "logistic")
+    paths = prepared(root, tmp_path, "logistic")
     spec = check(params_of(root, "logistic", max_questions=200)).model(MODEL)
     split = open_split(paths.sequences("session"), "train")
     nobody = np.arange(split.n_sequences)
@@ -260,21 +262,21 @@ def test_a_network_has_no_trees(root: Path) -> None:
 def histories(people: int, seed: int, cut_offs: Sequence[int]) -> dict[str, Any]:
     """Purchases of people who buy at rates of their own, as of some days, with the 30 days after each."""
     draw, day = np.random.default_rng(seed), 86_400_000_000
-    found: dict[str, list[Any]] = {name: [] for name in ("offsets", "time", "begin", "end", "until", "cut_off")}
-    found["offsets"].append(0)
+    columns: dict[str, list[Any]] = {name: [] for name in ("offsets", "time", "begin", "end", "until", "cut_off")}
+    columns["offsets"].append(0)
     for rate in draw.gamma(1.0, 0.05, people):
         days = np.sort(draw.uniform(0, 200, 1 + draw.poisson(rate * 200)))
-        start, times = found["offsets"][-1], (days * day).astype(np.int64)
+        start, times = columns["offsets"][-1], (days * day).astype(np.int64)
         for cut_off in cut_offs:
             end, until = np.searchsorted(days, [cut_off, cut_off + 30])
             if end:
-                found["begin"].append(start)
-                found["end"].append(start + end)
-                found["until"].append(start + until)
-                found["cut_off"].append(cut_off * day)
-        found["offsets"].append(start + len(days))
-        found["time"] += times.tolist()
-    arrays: dict[str, Any] = {name: np.array(values, np.int64) for name, values in found.items()}
+                columns["begin"].append(start)
+                columns["end"].append(start + end)
+                columns["until"].append(start + until)
+                columns["cut_off"].append(cut_off * day)
+        columns["offsets"].append(start + len(days))
+        columns["time"] += times.tolist()
+    arrays: dict[str, Any] = {name: np.array(values, np.int64) for name, values in columns.items()}
     n = len(arrays["time"])
     item, price = draw.integers(2, 12, n).astype(np.int32), draw.uniform(5, 50, n).astype(np.float32)
     return arrays | {"item": item, "price": price, "action": np.full(n, EVENT_TYPES.index("purchase"), np.uint8)}
@@ -304,14 +306,14 @@ def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeyp
     assert metrics["money"]["churn"]["best_baseline_on"] == "valid"
     assert report.console_table(metrics).title.startswith(f"{MODEL}: {metrics['positions']} questions")
     split, card = open_split(store, "test"), read_card(store)
-    asked = last(split, np.arange(split.n_sequences), artefact.max_length)
-    translation, every = vocabularies.translation(store, card, artefact), np.arange(len(asked))
-    whole = asking.answers(artefact, split, asked, every, translation)
+    positions = last(split, np.arange(split.n_sequences), artefact.max_length)
+    translation, every = vocabularies.translation(store, card, artefact), np.arange(len(positions))
+    whole = asking.answers(artefact, split, positions, every, translation)
     assert (np.diff(whole["spend"][:, 1:], axis=1) >= 0).all()
     later = np.array(split.price)
     after = np.concatenate([np.arange(a, b) for a, b in zip(split.end, split.until, strict=True)])
     later[after] *= 100
-    other = asking.answers(artefact, split.with_columns(price=later), asked, every, translation)
+    other = asking.answers(artefact, split.with_columns(price=later), positions, every, translation)
     for head, values in whole.items():
         np.testing.assert_array_equal(values, other[head])
 

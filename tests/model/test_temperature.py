@@ -31,8 +31,8 @@ def test_the_sharpness_found_is_the_likeliest_one(copy: bool) -> None:
     assert network.next_item.sharpness is not None
     network.next_item.sharpness.data.fill_(1.5)
     fit_temperature(network, other, windows(other.offsets, 8, to_the_end=False))
-    found = float(network.next_item.sharpness.detach())
-    at = {shift: loss_at(network, found + shift) for shift in (-0.2, -0.02, 0.0, 0.02, 0.2)}
+    fitted = float(network.next_item.sharpness.detach())
+    at = {shift: loss_at(network, fitted + shift) for shift in (-0.2, -0.02, 0.0, 0.02, 0.2)}
     assert at[0.0] <= min(at.values()) + 1e-5
     assert at[-0.2] > at[0.0]
 
@@ -55,11 +55,11 @@ def test_after_training_no_other_sharpness_is_much_likelier_and_items_are_still_
     answers = answer(network, test, windows(test.offsets, 8, to_the_end=False))
     assert answers.heads["next_item"].recall(1) > 0.6, "the successor is right in 80 of 100 cases"
     assert network.next_item.sharpness is not None
-    found = float(network.next_item.sharpness.detach())
+    fitted = float(network.next_item.sharpness.detach())
     here = answers.loss({"next_item": 1.0})
     assert here < np.log(60) * 0.75
     for shift in (-1.0, -0.5, 0.5, 1.0):
-        network.next_item.sharpness.data.fill_(found + shift)
+        network.next_item.sharpness.data.fill_(fitted + shift)
         assert answer(network, test, windows(test.offsets, 8, to_the_end=False)).loss({"next_item": 1.0}) > here
 
 
@@ -68,8 +68,8 @@ def test_it_leaves_likelihoods_alone_and_does_without_questions() -> None:
     for item in ({"loss": "sampled"}, {"loss": "bce"}):
         network = build(model(item=item), sizes(split))
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        asked = windows(split.offsets, 8, to_the_end=True)
-        fit_temperature(network, split, asked if item["loss"] == "sampled" else asked.take(slice(0, 0)))
+        cut = windows(split.offsets, 8, to_the_end=True)
+        fit_temperature(network, split, cut if item["loss"] == "sampled" else cut.take(slice(0, 0)))
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -78,6 +78,6 @@ def test_without_a_valid_part_it_is_fitted_on_what_was_trained_on() -> None:
     spec = model(epochs=1, item={"loss": "bce"})
     trained = train(spec, sizes(split), split, seed=0, settings=replace(CPU))
     assert trained.network.next_item.sharpness is not None
-    found = trained.network.next_item.sharpness.detach().clone()
+    fitted = trained.network.next_item.sharpness.detach().clone()
     fit_temperature(trained.network, split, windows(split.offsets, 8, to_the_end=True))
-    torch.testing.assert_close(trained.network.next_item.sharpness.detach(), found)
+    torch.testing.assert_close(trained.network.next_item.sharpness.detach(), fitted)

@@ -73,26 +73,26 @@ class Shop:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        found: dict[str, Any] = read_json(self.paths.measured(MODEL))
-        return found
+        content: dict[str, Any] = read_json(self.paths.measured(MODEL))
+        return content
 
 
-def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
+def shipped(root: Path, folder: Path, own_heads: dict[str, Any]) -> Shop:
     """Every stage of the small shop for a model with these heads, twice the evaluation and the gate: alone, and beside
     itself as the champion.
     """
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     raw["models"], raw["champion"] = {MODEL: raw["models"][MODEL]}, {MODEL: 0}
-    raw["models"][MODEL]["heads"] = asked
+    raw["models"][MODEL]["heads"] = own_heads
     raw["models"][MODEL]["encoder"]["units"] = 12
     raw["models"][MODEL]["budget"] = {"epochs": 3, "batch_tokens": 128, "max_length": 8}
     raw["evaluation"]["bootstrap"] = 50
     raw["units"] = ["session"]
     raw["gate"] |= {"max_calibration_error": 1.0, "max_latency_ms": 5000, "min_slice": 100}
     del raw["gate"]["floors"]
-    drops = {f"{name}.{metric}": 0.5 for name, metric in WATCHED.items() if name in asked}
+    drops = {f"{name}.{metric}": 0.5 for name, metric in WATCHED.items() if name in own_heads}
     raw["watch"] = {"min_sequences": 30, "max_metric_drop": drops}
-    if "later_item" in asked:
+    if "later_item" in own_heads:
         raw["evaluation"]["baselines"] = {"next_item": ["popularity"], "next_action": ["majority"]}
         raw["gate"]["primary"] = "later_item.mrr@20"
     paths = Paths(folder)
@@ -109,7 +109,7 @@ def shipped(root: Path, folder: Path, asked: dict[str, Any]) -> Shop:
             with pytest.MonkeyPatch.context() as figures:
                 if not decisions:
                     undraw(figures)
-                elif "later_item" in asked:  # of the second, which has a champion too, and of all heads together
+                elif "later_item" in own_heads:  # of the second, which has a champion too, and of all heads together
                     render(figures)
                 for verb in ("evaluate", "gate"):
                     call(verb, MODEL, as_json=False)
@@ -146,11 +146,11 @@ def test_a_head_alone_learns_and_its_artefact_answers(alone: Shop) -> None:
     history = read_json(paths.trained(MODEL) / "history.json")
     assert set(history[0]["train"]) == {"loss", "returning"}
     test = open_split(paths.sequences("session"), "test")
-    asked = questions(test.offsets, np.arange(test.n_sequences), 8)
+    positions = questions(test.offsets, np.arange(test.n_sequences), 8)
     plain = Translation(*(np.arange(300) for _ in range(3)))
     answers = []
-    for chosen in np.array_split(np.arange(len(asked)), 4):
-        inputs, rows, columns = batch(test, asked, chosen, artefact.inputs, plain)
+    for chosen in np.array_split(np.arange(len(positions)), 4):
+        inputs, rows, columns = batch(test, positions, chosen, artefact.inputs, plain)
         answers.append(artefact.scores(inputs, rows, columns)["returning"])
     event = np.concatenate([np.arange(a, b) for a, b in pairwise(test.offsets)])
     ends = np.repeat(test.offsets[1:], test.lengths)
@@ -264,8 +264,8 @@ def test_all_visits_are_answered_by_every_head(here: Shop, tmp_path: Path) -> No
         assert {name: row[name] for name in ("new", "seen")} == pytest.approx(answer["returning"], abs=1e-5)
     if rankings:
         later = parquet.read_table(tmp_path / "out/later_item.parquet").to_pylist()
-        told = [row["item_id"] for row in later if row["session_id"] == answer["session"]]
-        assert told == [item["item"] for item in answer["later_item"][:3]]
+        item_ids = [row["item_id"] for row in later if row["session_id"] == answer["session"]]
+        assert item_ids == [item["item"] for item in answer["later_item"][:3]]
         (leaves,) = parquet.read_table(tmp_path / "out/leaving.parquet", columns=["session_id", "probability"]).filter(
             pc.field("session_id") == answer["session"]
         )["probability"]

@@ -60,15 +60,15 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{paths.home}/mlflow.db")
-    (found,) = client.search_runs([client.get_experiment_by_name("training").experiment_id])
-    assert found.info.status == "FINISHED"
-    assert found.data.tags["clickflow.weights_sha256"] == described["weights_sha256"]
-    assert found.data.tags["clickflow.data_sha256"] == card.sha256
-    assert found.data.params["encoder.units"] == "12"
-    assert found.data.metrics["valid/mrr_at_20"] == pytest.approx(
+    (run,) = client.search_runs([client.get_experiment_by_name("training").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["clickflow.weights_sha256"] == described["weights_sha256"]
+    assert run.data.tags["clickflow.data_sha256"] == card.sha256
+    assert run.data.params["encoder.units"] == "12"
+    assert run.data.metrics["valid/mrr_at_20"] == pytest.approx(
         json.loads((out / "history.json").read_text())[-1]["valid"]["mrr@20"]
     )
-    assert {file.path for file in client.list_artifacts(found.info.run_id)} >= {"curves.png", "history.json"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"curves.png", "history.json"}
 
     before = sha256_folder(out)
     monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / "other"))

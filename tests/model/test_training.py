@@ -206,10 +206,10 @@ def test_items_two_steps_ahead_are_learned_beside_the_next_one() -> None:
         answers = network({"item": 2 + items.unsqueeze(1)}, items, torch.zeros_like(items))
     first = (items * 7 + 3) % 60
     second = (first * 7 + 3) % 60
-    found = {
+    chances = {
         name: [float(p[items, 2 + wanted].exp().mean()) for wanted in (first, second)] for name, p in answers.items()
     }
-    (next_first, next_second), (either_first, either_second) = found["next_item"], found["next_items"]
+    (next_first, next_second), (either_first, either_second) = chances["next_item"], chances["next_items"]
     assert next_first > 3 * next_second
     assert min(either_first, either_second) > 0.2
     assert either_second > 1.5 * next_second, "the decoder knows what the next item alone does not say"
@@ -232,8 +232,8 @@ def test_it_stops_early_and_keeps_the_best_weights() -> None:
     losses = [record["valid"]["loss"] for record in trained.history]
     assert len(losses) == trained.best_epoch + 2 < 12
     assert np.argmin(losses) == trained.best_epoch - 1
-    asked = windows(contrary.offsets, 8, to_the_end=False)
-    assert answer(trained.network, contrary, asked).loss({"next_item": 1.0}) == pytest.approx(min(losses))
+    cut = windows(contrary.offsets, 8, to_the_end=False)
+    assert answer(trained.network, contrary, cut).loss({"next_item": 1.0}) == pytest.approx(min(losses))
 
 
 def test_without_a_valid_part_all_epochs_are_run_and_the_last_weights_kept() -> None:
@@ -339,10 +339,10 @@ def unplanned(**choices: Any) -> Model:
 
 
 def test_without_a_valid_part_larger_logs_are_read_less_often() -> None:
-    found = [by_size(events) for events in (0, 1, 1_000, 200_000, 700_000, 3_000_000, 10**9)]
-    assert found[:4] == [6] * 4
-    assert found == sorted(found, reverse=True)
-    assert found[-1] == 2
+    epochs = [by_size(events) for events in (0, 1, 1_000, 200_000, 700_000, 3_000_000, 10**9)]
+    assert epochs[:4] == [6] * 4
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[-1] == 2
     assert len(fit(unplanned(), sessions=40).history) == 6
 
 
@@ -356,14 +356,14 @@ def test_the_valid_part_decides_how_long_training_goes_on() -> None:
     spec = unplanned(patience=1, features=(), heads=("next_item",), copy=False)
     soon = train(spec, sizes(training), training, contrary, seed=0, settings=CPU)
     assert len(soon.history) < 4 < OPEN
-    for found, part in ((trained, test), (soon, contrary)):
-        best = found.history[found.best_epoch - 1]["valid"]
-        assert best["loss"] == min(record["valid"]["loss"] for record in found.history if "valid" in record)
-        assert found.best_epoch - 1 < best["after_epochs"] <= found.best_epoch
-        heads = found.network.spec.heads
-        asked = windows(part.offsets, 8, to_the_end="next_action" in heads)
+    for result, part in ((trained, test), (soon, contrary)):
+        best = result.history[result.best_epoch - 1]["valid"]
+        assert best["loss"] == min(record["valid"]["loss"] for record in result.history if "valid" in record)
+        assert result.best_epoch - 1 < best["after_epochs"] <= result.best_epoch
+        heads = result.network.spec.heads
+        cut = windows(part.offsets, 8, to_the_end="next_action" in heads)
         weights = {name: head.weight for name, head in heads.items()}
-        assert answer(found.network, part, asked).loss(weights) == pytest.approx(best["loss"])
+        assert answer(result.network, part, cut).loss(weights) == pytest.approx(best["loss"])
 
 
 def test_a_gain_that_is_next_to_nothing_does_not_prolong_training() -> None:
@@ -407,11 +407,11 @@ def test_the_last_pass_reads_what_was_held_out_as_often_as_the_rest_was_and_the_
     assert both.offsets[-1] == both.n_events
     time = np.concatenate([np.arange(100)[::-1].repeat(3), np.arange(60) + 100])  # the first ends last
     every = windows(np.arange(0, 361, 3), 8, to_the_end=True)
-    found = np.bincount(last_pass.chosen(time, every, 20, 4), minlength=120)
-    assert (found[100:] == 4).all()
+    times = np.bincount(last_pass.chosen(time, every, 20, 4), minlength=120)
+    assert (times[100:] == 4).all()
     latest = round(last_pass.LATEST * 100)
-    assert (found[:latest] == 1).all()
-    assert not found[latest:100].any()
+    assert (times[:latest] == 1).all()
+    assert not times[latest:100].any()
 
 
 def test_long_epochs_are_looked_at_more_often() -> None:
@@ -438,20 +438,20 @@ def test_what_is_called_the_loss_is_one_quantity() -> None:
 
     class Watcher:
         def __init__(self) -> None:
-            self.told: list[float] = []
+            self.losses: list[float] = []
             self.records: list[dict[str, Any]] = []
 
         def start(self, *_: Any) -> None: ...
 
         def step(self, _steps: int, _questions: int, loss: float) -> None:
-            self.told.append(loss)
+            self.losses.append(loss)
 
         def epoch(self, record: dict[str, Any]) -> None:
             self.records.append(record)
 
     watcher = Watcher()
     fit(model(epochs=2, tokens=100_000), sessions=40, watcher=watcher)
-    assert watcher.told == pytest.approx([record["train"]["loss"] for record in watcher.records])
+    assert watcher.losses == pytest.approx([record["train"]["loss"] for record in watcher.records])
 
 
 def test_what_follows_by_chance_alone_is_learned_as_that_chance() -> None:
@@ -459,20 +459,20 @@ def test_what_follows_by_chance_alone_is_learned_as_that_chance() -> None:
     draw = np.random.default_rng(0)
     leaves, kinds = 0.2, np.array([0.8, 0.15, 0.05])
 
-    def made(sessions: int) -> Any:
+    def drawn(sessions: int) -> Any:
         lengths = np.minimum(draw.geometric(leaves, sessions), 30)
         items = [draw.integers(2, KNOWN, length).tolist() for length in lengths]
         return packed(items, [draw.choice(3, length, p=kinds).tolist() for length in lengths])
 
-    training, test = made(3000), made(1500)
+    training, test = drawn(3000), drawn(1500)
     spec = model(epochs=2, tokens=256, features=("action",))
     came = np.append(test.action[1:], 3)
     came[test.offsets[1:] - 1] = 3
     best = -np.log([*(1 - leaves) * kinds, leaves])[came].mean()
 
     trained = train(spec, sizes(training), training, seed=0, settings=CPU)
-    asked = windows(test.offsets, spec.budget.max_length, to_the_end=True)
-    losses = answer(trained.network, test, asked).heads["next_action"].losses
+    cut = windows(test.offsets, spec.budget.max_length, to_the_end=True)
+    losses = answer(trained.network, test, cut).heads["next_action"].losses
     assert losses.mean() < best + 0.009, "with gradients bounded to 1 it is .012"
 
 
@@ -489,5 +489,5 @@ def test_the_next_action_begins_at_what_followed_the_last_one(monkeypatch: pytes
             counts[now, then] += 1
     with torch.no_grad():
         beside = head.beside({"action": torch.arange(3)[:, None]})
-        found = (head(torch.zeros(3, 1, 6)) + beside).softmax(-1)[:, 0].numpy()
-    assert found == pytest.approx(counts[:3] / counts[:3].sum(1, keepdims=True), abs=1e-6)
+        shares = (head(torch.zeros(3, 1, 6)) + beside).softmax(-1)[:, 0].numpy()
+    assert shares == pytest.approx(counts[:3] / counts[:3].sum(1, keepdims=True), abs=1e-6)

@@ -88,15 +88,15 @@ def test_a_unit_of_ones_own_from_events_to_an_exported_model(
     assert (card.unit, card.own_settings["gap_minutes"]) == ("day", params.sequences.session.gap_minutes)
     assert "session" not in card.settings
     items = parquet.read_table(store / "vocabulary.parquet")["item_id"].to_pylist()
-    found = []
+    histories = []
     for name in SPLITS:
         split, table = open_split(store, name), parquet.read_table(store / name / "sequences.parquet")
         assert table.column_names == list(DAY.row)
         for row, first, last in zip(table.to_pylist(), split.offsets[:-1], split.offsets[1:], strict=True):
             steps = [items[index - 2] for index in split.item[first:last]]
-            found.append((row["user_id"], row["start"].toordinal(), steps))
-    assert sorted(found) == wanted(paths.events)
-    assert len(found) > 200
+            histories.append((row["user_id"], row["start"].toordinal(), steps))
+    assert sorted(histories) == wanted(paths.events)
+    assert len(histories) > 200
 
     stage.run(params, paths, "next_step")
     export.run(params, paths, "next_step")

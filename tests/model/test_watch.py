@@ -85,10 +85,10 @@ def test_other_items_call_for_retraining(paths: Paths) -> None:
     change_later(paths, 3, reverse)
     said = call("watch")
     assert said["retrain"] == [MODEL]
-    found = broken(said)
-    assert all("popularity" in window for window in found[-3:])
-    assert not any("popularity" in window for window in found[:2])
-    assert not any({"hour", "session_length", "event_types"} & window for window in found)
+    causes = broken(said)
+    assert all("popularity" in window for window in causes[-3:])
+    assert not any("popularity" in window for window in causes[:2])
+    assert not any({"hour", "session_length", "event_types"} & window for window in causes)
 
 
 def test_another_mix_of_actions_calls_for_retraining(paths: Paths) -> None:
@@ -136,10 +136,10 @@ def _rename_half(table: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    found = parquet.read_table(table)
-    names = [f"new-{name}" if row % 2 else name for row, name in enumerate(found["item_id"].to_pylist())]
-    place = found.schema.get_field_index("item_id")
-    parquet.write_table(found.set_column(place, "item_id", pa.array(names, pa.string())), table)
+    rows = parquet.read_table(table)
+    names = [f"new-{name}" if row % 2 else name for row, name in enumerate(rows["item_id"].to_pylist())]
+    place = rows.schema.get_field_index("item_id")
+    parquet.write_table(rows.set_column(place, "item_id", pa.array(names, pa.string())), table)
 
 
 def test_a_champion_that_answers_worse_breaches_by_its_metrics_alone(paths: Paths) -> None:
@@ -178,8 +178,8 @@ def test_windows_of_customers_are_no_shorter_than_their_cut_offs_are_apart() -> 
     stored = {"test": PackedSplit(Bounds(steps, steps + 1, steps + 1, cut_off), "last", 30 * DAY, time=cut_off)}
     assert windows.spacing(stored) == 7
     newest = int(cut_off[-1]) + 33 * DAY
-    found = windows.cut(stored, until=newest, days=windows.spacing(stored), number=5, most=100)
-    assert [window.sequences for window in found] == 5 * [3]
+    cut = windows.cut(stored, until=newest, days=windows.spacing(stored), number=5, most=100)
+    assert [window.sequences for window in cut] == 5 * [3]
     visits = PackedSplit(offsets=np.arange(len(cut_off) + 1), time=cut_off)
     assert windows.spacing({"test": visits}) == 0
 
@@ -249,7 +249,7 @@ def test_in_a_narrow_terminal_each_bound_stands_whole() -> None:
         for day in range(1, 6)
     )
     verdict = Verdict(model="next_step", version=1, windows=windows, breaches=5, retrain=True, why="5 of 5")
-    told = {
+    content = {
         "newest_event": "2026-02-05T22:23:00",
         "age_hours": 7218.4,
         "report": "report.html",
@@ -257,7 +257,7 @@ def test_in_a_narrow_terminal_each_bound_stands_whole() -> None:
         "refused_files": [],
     }
     screen = Console(width=80, file=StringIO())
-    screen.print(report.console_text(told, [verdict]))
+    screen.print(report.console_text(content, [verdict]))
     said = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in said
     assert said.count("≤1.041") == 5

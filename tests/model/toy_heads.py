@@ -14,12 +14,12 @@ Ints = NDArray[np.int64]
 
 def returning(split: Any, event: Ints, end: Ints, store: Store) -> Ints:
     """1 where the item of the next step was seen before in the visit, 0 where it is new; NOTHING at the end."""
-    found = np.full(event.shape, NOTHING)
+    targets = np.full(event.shape, NOTHING)
     begin = np.asarray(split.offsets)[np.searchsorted(split.offsets, event, side="right") - 1]
     for place in zip(*np.nonzero(event + 1 < end), strict=True):
         seen = split.item[begin[place] : event[place] + 1]
-        found[place] = int(split.item[event[place] + 1] in seen)
-    return found
+        targets[place] = int(split.item[event[place] + 1] in seen)
+    return targets
 
 
 RETURNING = Head(
@@ -60,8 +60,8 @@ LEAVING = Head(
 def later_value(split: Any, event: Ints, end: Ints, store: Store) -> NDArray[Any]:
     """The sum of the prices of the steps that follow in the visit."""
     before = np.concatenate([[0.0], np.cumsum(np.nan_to_num(np.asarray(split.price, np.float64)))])
-    found: NDArray[Any] = np.maximum(before[end] - before[event + 1], 0.0).round(3)
-    return found
+    values: NDArray[Any] = np.maximum(before[end] - before[event + 1], 0.0).round(3)
+    return values
 
 
 LATER_VALUE = Head(
