@@ -22,8 +22,8 @@ ORIGIN = ("run_id", "dag_run", "commit", "data_sha256", "model_sha256")
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The version that ships; `since` is ISO 8601 in UTC. `asked`: who asked and agreed, and what was not as committed;
-    see `clickflow.registry.origin`.
+    """The version that ships; `since` is ISO 8601 in UTC. `request`: who asked and agreed, and what was not as
+    committed; see `clickflow.registry.origin`.
     """
 
     version: int
@@ -33,7 +33,7 @@ class Champion:
     why: str | None
     metrics: Mapping[str, float]
     origin: Mapping[str, str]
-    asked: Mapping[str, Any]
+    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Decision:
     time: str
     actor: str
     why: str
-    asked: Mapping[str, Any]
+    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ def _champion(number: int, previous: int, entry: Entry | None, versions: Mapping
         why=f"{entry.action}: {entry.reason}" if entry else None,
         metrics=dict(facts.get("metrics", {})),
         origin=named,
-        asked=_request(entry) if entry else {},
+        request=_request(entry) if entry else {},
     )
 
 
@@ -180,7 +180,7 @@ def _decision(entry: Entry) -> Decision:
         time=entry.time,
         actor=entry.actor,
         why=entry.reason,
-        asked=_request(entry),
+        request=_request(entry),
     )
 
 
@@ -225,8 +225,8 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
         yield "metrics", ", ".join(f"{name} {value:.4f}" for name, value in sorted(champion.metrics.items()))
         named = [f"{name} {champion.origin[name][:40]}" for name in ("run_id", "commit") if name in champion.origin]
         yield "by", ", ".join([*named, *([champion.actor] if champion.actor else [])])
-        if origin_text := origin.words(champion.asked):
-            yield "asked", origin_text
+        if origin_text := origin.words(champion.request):
+            yield "request", origin_text
         yield "why", champion.why or "not known"
     else:
         yield "champion", f"none since {_minute(status.down.time)}: {status.down.why}" if status.down else "none yet"
@@ -234,7 +234,7 @@ def _facts(status: ModelStatus) -> Iterator[tuple[str, str]]:
     if last:
         version = f" of version {last.version}" if last.version else ""
         yield "last decision", f"{last.action}{version}, {_minute(last.time)} by {last.actor}: {last.why}"
-        if (origin_text := origin.words(last.asked)) and (not champion or champion.since != last.time):
+        if (origin_text := origin.words(last.request)) and (not champion or champion.since != last.time):
             yield "", origin_text
     for number, line in enumerate(status.live):
         yield "" if number else "live", line

@@ -174,13 +174,13 @@ class _Fitting:
 
     def _rows(self, questions: Sequence[tuple[Drawn, Array]], days: float) -> Rows:
         x, target, group, now = [], [], [], []
-        for asked, values in questions:
-            answer = asked.targets(self.head, self.card)
+        for part, values in questions:
+            answer = part.targets(self.head, self.card)
             asks = np.flatnonzero(answer != NOTHING)
             x.append(values[asks])
             target.append(answer[asks])
-            group.append(asked.owner[asks])
-            now.append(asked.spans.now[asks])
+            group.append(part.owner[asks])
+            now.append(part.spans.now[asks])
         # cut-offs months back are of another season; visits of a few days are all alike
         aged = self.parts["train"].split.cut_off is not None
         times = np.concatenate(now) if aged else None
