@@ -19,13 +19,13 @@ _SERVER = """
 import json, os, select, signal, socket, sys, threading, traceback
 exec(sys.argv[2])
 
-def watched(asked):
-    asked.recv(1)  # nothing comes but the end
+def watched(connection):
+    connection.recv(1)  # nothing comes but the end
     os.killpg(0, signal.SIGKILL)
 
-def serve(asked):
-    _, streams, _, _ = socket.recv_fds(asked, 1, 3)
-    job = json.loads(asked.makefile("rb").readline())
+def serve(connection):
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    job = json.loads(connection.makefile("rb").readline())
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -36,7 +36,7 @@ def serve(asked):
     sys.argv = ["-c", *job["words"]]
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)
-    threading.Thread(target=watched, args=[asked], daemon=True).start()
+    threading.Thread(target=watched, args=[connection], daemon=True).start()
     code = 0
     try:
         exec(compile(job["code"], "<string>", "exec"), {"__name__": "__main__"})
@@ -48,7 +48,7 @@ def serve(asked):
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
-    asked.sendall(b"%d\\n" % code)
+    connection.sendall(b"%d\\n" % code)
     os._exit(0)
 
 listener = socket.socket(socket.AF_UNIX)
@@ -65,23 +65,23 @@ while True:
         except ProcessLookupError:
             break  # the tests are over
         continue
-    asked, _ = listener.accept()
+    connection, _ = listener.accept()
     if os.fork() == 0:
         listener.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        serve(asked)
-    asked.close()
+        serve(connection)
+    connection.close()
 """
 
 _ASK = """
 import json, os, signal, socket, sys
-asked = socket.socket(socket.AF_UNIX)
-asked.connect({server!r})
-socket.send_fds(asked, [b"x"], [0, 1, 2])
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({server!r})
+socket.send_fds(connection, [b"x"], [0, 1, 2])
 umask = os.umask(0o077)
 job = {{"code": {code!r}, "words": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ), "umask": umask}}
-asked.sendall(json.dumps(job).encode() + b"\\n")
-code = asked.recv(16)
+connection.sendall(json.dumps(job).encode() + b"\\n")
+code = connection.recv(16)
 sys.exit(int(code)) if code else os.kill(os.getpid(), signal.SIGKILL)
 """
 

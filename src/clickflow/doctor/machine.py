@@ -123,8 +123,8 @@ def gpu(_: Paths) -> list[Finding]:
     said = _torch()
     if said is None:
         return [fault("gpu", f"{count}, but torch cannot be loaded", "make environment")]
-    if said["found"]:
-        return [well("gpu", f"{count}; torch sees {said['found']} ({said['name']}), CUDA {said['cuda']}")]
+    if said["devices"]:
+        return [well("gpu", f"{count}; torch sees {said['devices']} ({said['name']}), CUDA {said['cuda']}")]
     if said["cuda"] is None:
         mend = "install torch with CUDA: unset UV_TORCH_BACKEND and PIP_FIND_LINKS, make clean, make environment"
         return [fault("gpu", f"{count}, but this torch is built for the CPU alone: training would use the CPU", mend)]
@@ -136,8 +136,9 @@ def gpu(_: Paths) -> list[Finding]:
 
 _ASK_TORCH = """
 import json, torch
-found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-print(json.dumps({"found": found, "name": torch.cuda.get_device_name() if found else "", "cuda": torch.version.cuda}))
+devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+name = torch.cuda.get_device_name() if devices else ""
+print(json.dumps({"devices": devices, "name": name, "cuda": torch.version.cuda}))
 """
 
 
