@@ -54,18 +54,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gru", action="store_true", help="a GRU encoder and decoder is part of the preset")
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
-    if asked.horizon < 1 or asked.origins < 1:
+    args = parser.parse_args()
+    if args.horizon < 1 or args.origins < 1:
         raise UsageError("--horizon and --origins are 1 or more", kept="nothing was run")
-    if asked.json.is_dir():
-        raise UsageError(f"--json {asked.json} is a folder", kept="nothing was run")
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    read = series_file.read(asked.series, asked.step)
+    if args.json.is_dir():
+        raise UsageError(f"--json {args.json} is a folder", kept="nothing was run")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    read = series_file.read(args.series, args.step)
     say(read.notes)
-    result = measure(read.panel, asked.horizon, asked.origins, asked.seed, asked.gru)
+    result = measure(read.panel, args.horizon, args.origins, args.seed, args.gru)
     result["notes"] = [*read.notes, *result["notes"]]
     text = json.dumps(finite(result), indent=2, sort_keys=True, allow_nan=False)
-    asked.json.write_text(text + "\n", encoding="utf-8")
+    args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
@@ -120,10 +120,10 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
         )
     actual: list[Array] = []
     scale: list[Array] = []
-    made: dict[str, list[Array]] = {name: [] for name in ("preset", *LOCAL)}
+    by_method: dict[str, list[Array]] = {name: [] for name in ("preset", *LOCAL)}
     parts: dict[str, list[Array]] = {}
     group_at: list[Array] = []
-    seconds = dict.fromkeys(made, 0.0)
+    seconds = dict.fromkeys(by_method, 0.0)
     weights: dict[str, dict[str, float]] = {}
     counts: list[int] = []
     for number, origin in enumerate(at):
@@ -135,14 +135,14 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
         group_at.append(groups(known))
         for name, method in LOCAL.items():
             started = time.perf_counter()
-            made[name].append(method(known, horizon))
+            by_method[name].append(method(known, horizon))
             seconds[name] += time.perf_counter() - started
             if (spent := time.perf_counter() - started) > SLOW:
                 sys.stderr.write(f"  {name} took {spent:.0f} s\n")
         started = time.perf_counter()
         preset = ensemble.fit(known, horizon, seed=seed, network=network)
-        each = preset.each(known, {name: made[name][-1] for name in LOCAL})
-        made["preset"].append(preset.mix(known, each))
+        each = preset.each(known, {name: by_method[name][-1] for name in LOCAL})
+        by_method["preset"].append(preset.mix(known, each))
         seconds["preset"] += time.perf_counter() - started
         for name, forecast in zip(preset.methods, each, strict=True):
             parts.setdefault(name, []).append(forecast)
@@ -153,7 +153,7 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
         if (spent := time.perf_counter() - started) > SLOW:
             sys.stderr.write(f"  the preset took {spent:.0f} s\n")
     truth, scales, group = np.concatenate(actual), np.concatenate(scale), np.concatenate(group_at)
-    joined = {name: np.concatenate(parts) for name, parts in made.items()}
+    joined = {name: np.concatenate(parts) for name, parts in by_method.items()}
     summaries = {name: scores.summary(truth, forecast, scales) for name, forecast in joined.items()}
     best = min(LOCAL, key=lambda name: summaries[name]["weighted_quantile_loss"])
     loss, other = (summaries[name]["weighted_quantile_loss"] for name in ("preset", best))

@@ -31,14 +31,14 @@ PERCENTILES = (50, 90, 99, 99.9)
 def drive(url: str, bodies: Sequence[Any], *, rate: float, seconds: float, connections: int = 64, **words: Any) -> Any:
     """What `main` prints, from a process of its own; `words` are further options (`key`, `seed`, `every`)."""
     with TemporaryDirectory() as folder:
-        asked, told = Path(folder, "bodies"), Path(folder, "told")
-        asked.write_text("\n".join(body if isinstance(body, str) else json.dumps(body) for body in bodies))
-        options = {"url": url, "bodies": asked, "rate": rate, "seconds": seconds, "connections": connections}
-        command = [sys.executable, __file__, "--json", str(told)]
+        bodies_file, result_file = Path(folder, "bodies"), Path(folder, "result")
+        bodies_file.write_text("\n".join(body if isinstance(body, str) else json.dumps(body) for body in bodies))
+        options = {"url": url, "bodies": bodies_file, "rate": rate, "seconds": seconds, "connections": connections}
+        command = [sys.executable, __file__, "--json", str(result_file)]
         for name, value in (options | words).items():
             command += [f"--{name}", str(value)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return json.loads(told.read_text())
+        return json.loads(result_file.read_text())
 
 
 class Connection(asyncio.Protocol):
@@ -106,11 +106,11 @@ class Load:
         """One more connection."""
         loop = asyncio.get_running_loop()
         try:
-            _, made = await loop.create_connection(lambda: Connection(self), self._host, self._port)
+            _, connection = await loop.create_connection(lambda: Connection(self), self._host, self._port)
         except OSError:
             return
         self.open += 1
-        self._free(made)
+        self._free(connection)
 
     def ask(self, due: float) -> None:
         """One more request, as soon as a connection is free."""
@@ -181,10 +181,10 @@ async def run(args: argparse.Namespace, requests: Sequence[bytes]) -> dict[str, 
     last = time.perf_counter()
     while load.done < load.sent and time.perf_counter() < last + PATIENCE:
         await asyncio.sleep(0.01)
-    return told(args, load, time.perf_counter() - begun)
+    return figures(args, load, time.perf_counter() - begun)
 
 
-def told(args: argparse.Namespace, load: Load, seconds: float) -> dict[str, Any]:
+def figures(args: argparse.Namespace, load: Load, seconds: float) -> dict[str, Any]:
     """The figures of a run."""
     good = sum(count for status, count in load.statuses.items() if 200 <= status < 300)
     lost = load.sent - load.done
@@ -214,8 +214,8 @@ def percentiles(taken: Sequence[float]) -> dict[str, float]:
     ordered = sorted(taken)
     if not ordered:
         return {}
-    found = {f"p{p:g}": ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))] for p in PERCENTILES}
-    return {name: round(1000 * value, 3) for name, value in (found | {"max": ordered[-1]}).items()}
+    milliseconds = {f"p{p:g}": ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))] for p in PERCENTILES}
+    return {name: round(1000 * value, 3) for name, value in (milliseconds | {"max": ordered[-1]}).items()}
 
 
 def request_of(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -250,10 +250,10 @@ def main() -> None:
     try:
         import uvloop
 
-        found = uvloop.run(run(args, requests))
+        result = uvloop.run(run(args, requests))
     except ImportError:
-        found = asyncio.run(run(args, requests))
-    text = json.dumps(found, indent=2)
+        result = asyncio.run(run(args, requests))
+    text = json.dumps(result, indent=2)
     if args.json:
         args.json.write_text(text + "\n")
     print(text)

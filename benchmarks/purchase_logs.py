@@ -155,25 +155,25 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    kinds = [kind for kind in asked.kinds.split(",") if kind]
+    args = parser.parse_args()
+    kinds = [kind for kind in args.kinds.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in SHOPS]:
         parser.error(f"there is no kind {', '.join(unknown)}; there is {', '.join(SHOPS)}")
     results: dict[str, Any] = {}
     for kind in kinds:
         shop = SHOPS[kind]
-        if asked.small:
+        if args.small:
             shop = replace(shop, customers=shop.customers // 3)
-        log = asked.to / f"{kind}.csv"
-        count = write(log, shop, asked.seed)
+        log = args.to / f"{kind}.csv"
+        count = write(log, shop, args.seed)
         sys.stdout.write(f"{log}: {shop.customers:,} customers, {count:,} lines, {shop.days} days\n")
-        for horizon in shop.horizons if asked.judge else ():
+        for horizon in shop.horizons if args.judge else ():
             result = judged(log, horizon)
             results[f"{kind} {horizon}"] = result
             sys.stdout.write(f"  {horizon} days: {summary(result)}\n")
             sys.stdout.flush()
-    if asked.json:
-        asked.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def judged(log: Path, horizon: int) -> dict[str, Any]:

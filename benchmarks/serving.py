@@ -130,9 +130,9 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def two_versions(folder: Path, items: int, asked: argparse.Namespace) -> list[Path]:
+def two_versions(folder: Path, items: int, args: argparse.Namespace) -> list[Path]:
     """The artefact of an untrained network and another that differs in its hash alone."""
-    units, seed, size = asked.units, asked.seed, asked.neighbourhoods
+    units, seed, size = args.units, args.seed, args.neighbourhoods
     name = f"{items}-{units}-{seed}" + (f"-by{size}" if size else "")
     first, second = folder / name, folder / f"{name}-again"
     if not (second / CARD).is_file():
@@ -141,8 +141,8 @@ def two_versions(folder: Path, items: int, asked: argparse.Namespace) -> list[Pa
         progress(f"{items:,} items: making a network")
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             change = partial(plant, size=size, seed=seed) if size else lambda _: None
-            made = untrained(Path(scratch), items, units, seed, change).artefact.folder
-            shutil.copytree(made, first, dirs_exist_ok=True)
+            artefact = untrained(Path(scratch), items, units, seed, change).artefact.folder
+            shutil.copytree(artefact, first, dirs_exist_ok=True)
         import onnx
 
         shutil.copytree(first, second, dirs_exist_ok=True)
@@ -177,7 +177,7 @@ class Shop:
     url: str = ""
 
     @classmethod
-    def made(cls, folder: Path, versions: list[Path], serve: Mapping[str, Any]) -> "Shop":
+    def prepared(cls, folder: Path, versions: list[Path], serve: Mapping[str, Any]) -> "Shop":
         """The first is champion."""
         shop = cls(folder)
         for name in ("params.yaml", "dvc.yaml"):
@@ -211,10 +211,10 @@ class Shop:
         with log.open("wb") as out:
             command = [sys.executable, "-m", "clickflow.cli", "serve", "--port", "0"]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=out)
-        while not (found := re.search(r"answers at (http://\S+)", log.read_text())):
+        while not (line := re.search(r"answers at (http://\S+)", log.read_text())):
             assert self.process.poll() is None, log.read_text()
             time.sleep(0.02)
-        self.url = found[1]
+        self.url = line[1]
         servers.answering(f"{self.url}/readyz", self.process, log)
         return time.perf_counter() - began
 
@@ -233,16 +233,16 @@ class Shop:
 def histories(items: int, seed: int) -> list[list[dict[str, Any]]]:
     """Of short and long visits, most of them short."""
     draw = random.Random(seed)
-    found = []
+    visits = []
     for _ in range(BODIES):
         steps = min(LONGEST, 1 + int(draw.expovariate(1 / 5)))
-        found.append(
+        visits.append(
             [
                 {"item": str(draw.randrange(2, items)), "action": draw.choice(("view", "view", "cart"))}
                 for _ in range(steps)
             ]
         )
-    return found
+    return visits
 
 
 def asked_for(process: "subprocess.Popen[bytes]", url: str, bodies: list[str], **words: Any) -> dict[str, Any]:
@@ -250,8 +250,8 @@ def asked_for(process: "subprocess.Popen[bytes]", url: str, bodies: list[str], *
     before = processes(process)["seconds"]
     run = drive(url, bodies, **{"connections": 256} | words)
     taken = 1000 * (processes(process)["seconds"] - before) / max(run["answered"], 1)
-    found = brief(run)
-    return found | {"processor_ms": {"server": round(taken, 3), "generator": run["processor_ms"]}}
+    figures = brief(run)
+    return figures | {"processor_ms": {"server": round(taken, 3), "generator": run["processor_ms"]}}
 
 
 def brief(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,10 +277,10 @@ def highest(ask: Ask, *, start: float, p99: float, search: float, seconds: float
     def holds(rate: float, seconds: float) -> dict[str, Any] | None:
         good: list[dict[str, Any]] = []
         for tried in range(3):
-            found = ask(rate=rate, seconds=max(seconds, min(LEAST_ASKED / rate, LONGEST_TRY)))
-            progress(f"  {rate:.0f}/s: p50 {found['latency_ms']['p50']} p99 {found['latency_ms']['p99']} ms")
-            if found["latency_ms"]["p99"] < p99 and not found["errors"]:
-                good.append(found)
+            figures = ask(rate=rate, seconds=max(seconds, min(LEAST_ASKED / rate, LONGEST_TRY)))
+            progress(f"  {rate:.0f}/s: p50 {figures['latency_ms']['p50']} p99 {figures['latency_ms']['p99']} ms")
+            if figures["latency_ms"]["p99"] < p99 and not figures["errors"]:
+                good.append(figures)
             if len(good) == 2 or tried - len(good) == 1:
                 break
         return max(good, key=lambda each: float(each["latency_ms"]["p99"])) if len(good) == 2 else None
@@ -292,17 +292,17 @@ def highest(ask: Ask, *, start: float, p99: float, search: float, seconds: float
         low, high = (rate, high) if holds(rate, search) else (low, rate)
         rate = 1.5 * low if high == float("inf") else (low * high) ** 0.5 if low else high / 2
     while low >= start / DEEPEST:
-        if (found := holds(low, seconds)) is not None:
-            return found
+        if (figures := holds(low, seconds)) is not None:
+            return figures
         low /= LEAST_STEP
     return {"requests_per_second": 0}
 
 
-def sought(ask: Ask, single: Mapping[str, Any], rate: float, p99: float, asked: argparse.Namespace) -> dict[str, Any]:
+def sought(ask: Ask, single: Mapping[str, Any], rate: float, p99: float, args: argparse.Namespace) -> dict[str, Any]:
     """`highest`, but where that cannot be."""
     if single["latency_ms"]["p99"] >= p99:
         return {"requests_per_second": 0, "why": f"one by one p99 is {single['latency_ms']['p99']} ms"}
-    return highest(ask, start=rate, p99=p99, search=asked.search, seconds=asked.seconds)
+    return highest(ask, start=rate, p99=p99, search=args.search, seconds=args.seconds)
 
 
 def swapped(shop: Shop, ask: Ask, body: str, rate: float, seconds: float) -> dict[str, Any]:
@@ -316,24 +316,24 @@ def swapped(shop: Shop, ask: Ask, body: str, rate: float, seconds: float) -> dic
             shop.crown(number)
             began = time.perf_counter()
             while time.perf_counter() - began < seconds:
-                asked = Request(url, body.encode(), {"Content-Type": "application/json"})
+                request = Request(url, body.encode(), {"Content-Type": "application/json"})
                 with contextlib.suppress(OSError):
-                    if json.loads(opener.open(asked, timeout=30).read())["version"] == number:
+                    if json.loads(opener.open(request, timeout=30).read())["version"] == number:
                         took.append(round(time.perf_counter() - began, 2))
                         break
                 time.sleep(0.02)
 
     thread = threading.Thread(target=swap)
     thread.start()
-    found = ask(rate=rate, seconds=seconds)
+    figures = ask(rate=rate, seconds=seconds)
     thread.join()
-    return {"seconds": took, "under_load": found}
+    return {"seconds": took, "under_load": figures}
 
 
 def fetched(url: str, body: str | None = None) -> Any:
     """What a server answers."""
-    asked = Request(url, body.encode() if body else None, {"Content-Type": "application/json"})
-    return json.loads(build_opener(ProxyHandler({})).open(asked, timeout=30).read())
+    request = Request(url, body.encode() if body else None, {"Content-Type": "application/json"})
+    return json.loads(build_opener(ProxyHandler({})).open(request, timeout=30).read())
 
 
 def about_index(shop: Shop) -> Any:
@@ -398,16 +398,16 @@ def in_mlflow(folder: Path, exported: Path) -> Iterator[tuple[Any, str, float]]:
             process.wait(60)
 
 
-def beside(asked: argparse.Namespace, folder: Path, exported: Path, visits: Any, p99: float) -> dict[str, Any]:
+def beside(args: argparse.Namespace, folder: Path, exported: Path, visits: Any, p99: float) -> dict[str, Any]:
     """The figures of MLflow's server, or why there are none."""
     bodies = [json.dumps({"dataframe_records": [{"history": json.dumps(visit)}]}) for visit in visits]
     try:
         with in_mlflow(folder, exported) as (process, url, start):
             ask = partial(asked_for, process, url, bodies)
-            single = one_by_one(ask, asked.seconds / 2)
+            single = one_by_one(ask, args.seconds / 2)
             rate = max(single["requests_per_second"] / 2, 2)
-            found = highest(ask, start=rate, p99=p99, search=asked.search, seconds=asked.seconds / 2)
-            return {"start": round(start, 2), "one_by_one": single, "highest": found}
+            top = highest(ask, start=rate, p99=p99, search=args.search, seconds=args.seconds / 2)
+            return {"start": round(start, 2), "one_by_one": single, "highest": top}
     except (ImportError, OSError, AssertionError) as error:
         return {"skipped": f"mlflow models serve could not be asked: {type(error).__name__}: {str(error)[-300:]}"}
 
@@ -429,39 +429,39 @@ def machine() -> dict[str, float]:
     return {"by_clock": wall, "processor": own, "load_average": round(os.getloadavg()[0], 1)}
 
 
-def measured(asked: argparse.Namespace, folder: Path, items: int, index: str, right: list[set[str]]) -> dict[str, Any]:
+def measured(args: argparse.Namespace, folder: Path, items: int, index: str, right: list[set[str]]) -> dict[str, Any]:
     """All of one number of items, by one way to find the best. `right`: what `named` gave of all scores, or, of these
     themselves, where that goes.
     """
-    rate, p99 = asked.aims.get(items, (100.0, 25.0))
-    made = two_versions(asked.models or folder, items, asked)
-    visits = histories(items, asked.seed)
+    rate, p99 = args.aims.get(items, (100.0, 25.0))
+    folders = two_versions(args.models or folder, items, args)
+    visits = histories(items, args.seed)
     bodies = [json.dumps({"history": visit, "k": K}) for visit in visits]
     place = folder / f"shop{items}{index}"
     place.mkdir()
-    shop = Shop.made(place, made, asked.serve | ({} if index == EXACT else {"index": index}))
+    shop = Shop.prepared(place, folders, args.serve | ({} if index == EXACT else {"index": index}))
 
     def easy() -> float:
         """A rate that is no overload, also where others are at work."""
         return float(min(rate / 5, result["one_by_one"]["requests_per_second"] / 2))
 
     steps: dict[str, Callable[[Ask], Any]] = {
-        "one_by_one": lambda ask: one_by_one(ask, asked.seconds),
-        "aim": lambda ask: ask(rate=rate, seconds=asked.seconds),
-        "highest": lambda ask: sought(ask, result["one_by_one"], rate, p99, asked),
-        "swap": lambda ask: swapped(shop, ask, bodies[0], easy(), max(asked.seconds, 16)),
+        "one_by_one": lambda ask: one_by_one(ask, args.seconds),
+        "aim": lambda ask: ask(rate=rate, seconds=args.seconds),
+        "highest": lambda ask: sought(ask, result["one_by_one"], rate, p99, args),
+        "swap": lambda ask: swapped(shop, ask, bodies[0], easy(), max(args.seconds, 16)),
     }
-    if asked.soak:
-        steps = {"soak": lambda _: soaked(shop, bodies, rate / 2, asked.soak)}
+    if args.soak:
+        steps = {"soak": lambda _: soaked(shop, bodies, rate / 2, args.soak)}
     result: dict[str, Any] = {"aim_is": {"requests_per_second": rate, "p99_ms": p99}, "machine_ms": [machine()]}
     result["start"] = round(shop.start(), 2)
     assert shop.process
     ask = partial(asked_for, shop.process, f"{shop.url}/v1/recommend", bodies)
     try:
-        ask(rate=0, seconds=min(2.0, asked.seconds))
+        ask(rate=0, seconds=min(2.0, args.seconds))
         result["memory_mb"] = shop.memory()
         if index == EXACT:
-            right += named(shop, bodies) if len(asked.index) > 1 else []
+            right += named(shop, bodies) if len(args.index) > 1 else []
         else:
             result["index"] = about_index(shop)
             progress(f"{items:,} items: index: {json.dumps(result['index'])}")
@@ -474,9 +474,9 @@ def measured(asked: argparse.Namespace, folder: Path, items: int, index: str, ri
         result["memory_after_mb"] = shop.memory()
     finally:
         shop.stop()
-    if asked.mlflow and index == EXACT:
+    if args.mlflow and index == EXACT:
         progress(f"{items:,} items: mlflow models serve")
-        result["mlflow"] = beside(asked, place, made[0], visits, p99)
+        result["mlflow"] = beside(args, place, folders[0], visits, p99)
         if "skipped" not in result["mlflow"]:
             ours, theirs = (each["one_by_one"]["latency_ms"]["p50"] for each in (result, result["mlflow"]))
             result["one_by_one_ratio"] = round(theirs / ours, 2)
@@ -486,12 +486,12 @@ def measured(asked: argparse.Namespace, folder: Path, items: int, index: str, ri
 
 def aims(text: str) -> dict[int, tuple[float, float]]:
     """From ITEMS=RATE@MS, commas between."""
-    found = {}
+    pairs = {}
     for each in text.split(","):
         items, _, rest = each.partition("=")
         rate, _, p99 = rest.partition("@")
-        found[int(items)] = float(rate), float(p99)
-    return found
+        pairs[int(items)] = float(rate), float(p99)
+    return pairs
 
 
 def main() -> None:
@@ -517,23 +517,23 @@ def main() -> None:
     parser.add_argument("--no-mlflow", dest="mlflow", action="store_false")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result there too")
-    asked = parser.parse_args()
-    file = asked.json.resolve() if asked.json else None
-    if asked.seconds > 60:
+    args = parser.parse_args()
+    file = args.json.resolve() if args.json else None
+    if args.seconds > 60:
         parser.error("--seconds: at most 60 a step")
-    if not {EXACT, "approximate"} >= set(asked.index):
+    if not {EXACT, "approximate"} >= set(args.index):
         parser.error("--index: exact, approximate, or both")
-    if asked.models:
-        asked.models = asked.models.resolve()
-        asked.models.mkdir(parents=True, exist_ok=True)
-    shown = {name: str(value) for name, value in vars(asked).items() if name not in ("json", "models")}
+    if args.models:
+        args.models = args.models.resolve()
+        args.models.mkdir(parents=True, exist_ok=True)
+    shown = {name: str(value) for name, value in vars(args).items() if name not in ("json", "models")}
     result: dict[str, Any] = {"benchmark": "serving", "settings": shown, "items": {}}
     with tempfile.TemporaryDirectory(prefix="clickflow-serving-") as scratch:
-        for size in (int(each) for each in asked.items.split(",")):
+        for size in (int(each) for each in args.items.split(",")):
             right: list[set[str]] = []
-            for index in asked.index:
+            for index in args.index:
                 name = str(size) if index == EXACT else f"{size} {index}"
-                result["items"][name] = measured(asked, Path(scratch), size, index, right)
+                result["items"][name] = measured(args, Path(scratch), size, index, right)
                 if file:  # what is known so far is kept, whatever comes
                     file.write_text(json.dumps(result, indent=2) + "\n")
     hand_out(result | {"versions": versions("onnxruntime", "numpy", "granian", "starlette", "mlflow")}, file)

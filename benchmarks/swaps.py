@@ -124,7 +124,7 @@ def measured(args: argparse.Namespace, items: int, folder: Path) -> dict[str, An
     """All of one number of items."""
     place_of = folder / f"shop{items}"
     place_of.mkdir()
-    shop = Shop.made(place_of, two_versions(args.models or folder, items, args), {"refresh_seconds": REFRESH})
+    shop = Shop.prepared(place_of, two_versions(args.models or folder, items, args), {"refresh_seconds": REFRESH})
     questions = [
         Question(tuple(Step(item=step["item"], action=step["action"]) for step in visit), 1_700_000_000_000_000)
         for visit in histories(items, args.seed)

@@ -88,16 +88,16 @@ def test_a_log_without_sales_or_of_a_few_days_is_an_error(tmp_path: Path) -> Non
 def test_a_new_item_is_drawn_to_its_category() -> None:
     values = np.full((3, 60), 10.0)
     values[2, :57] = np.nan
-    made = np.ones((3, 4, 4))
-    made[0], made[1], made[2] = 10.0, 50.0, 2.0
+    forecasts = np.ones((3, 4, 4))
+    forecasts[0], forecasts[1], forecasts[2] = 10.0, 50.0, 2.0
     known, parent = Panel(values, "day", START), np.array(["a", "b", "a"])
     preset = ensemble.fit(known, 4)
-    kin = forecaster.kin(preset, known, parent, made)
-    drawn = forecaster.young(preset, known, parent, made, kin)
-    np.testing.assert_array_equal(drawn[:2], made[:2])
+    kin = forecaster.kin(preset, known, parent, forecasts)
+    drawn = forecaster.young(preset, known, parent, forecasts, kin)
+    np.testing.assert_array_equal(drawn[:2], forecasts[:2])
     share = 3 / (3 + SHORT["day"])
     np.testing.assert_allclose(drawn[2], share * 2 + (1 - share) * 10)
-    alone = forecaster.young(preset, known.rows(np.array([2])), parent[2:], made[2:], kin)
+    alone = forecaster.young(preset, known.rows(np.array([2])), parent[2:], forecasts[2:], kin)
     np.testing.assert_array_equal(alone, drawn[2:])
 
 
@@ -134,16 +134,16 @@ def test_what_a_forecast_does_not_reach_is_an_error() -> None:
 def test_rising_and_falling_series_are_named_and_noise_is_not() -> None:
     values = np.stack([np.full(60, 10.0), np.full(60, 10.0), np.full(60, 10.0)])
     known = Panel(values, "day", START)
-    made = np.concatenate([forecast(20, 2), forecast(4, 2), forecast(10, 6)])
-    found = trend.forecast_trend(known, made)
-    np.testing.assert_array_equal(found.direction, [1, -1, 0])
-    np.testing.assert_allclose(found.ratio, [2, 0.4, 1])
+    forecasts = np.concatenate([forecast(20, 2), forecast(4, 2), forecast(10, 6)])
+    trends = trend.forecast_trend(known, forecasts)
+    np.testing.assert_array_equal(trends.direction, [1, -1, 0])
+    np.testing.assert_allclose(trends.ratio, [2, 0.4, 1])
     after = np.repeat([[15.0], [12.0], [10.0]], 10, axis=1)
-    assert trend.precision(found, known, after) == (2, 1)
+    assert trend.precision(trends, known, after) == (2, 1)
 
 
 def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tmp_path: Path) -> None:
-    asked = verb.Request(
+    request = verb.Request(
         level="item",
         step="day",
         horizon=4,
@@ -154,7 +154,7 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tm
         costs=Costs(short=4, left=1),
     )
     held = shop.series(log, "item", "day", 5)
-    rows = verb.forecast(held, asked, 0)
+    rows = verb.forecast(held, request, 0)
     assert [row["item"] for row in rows] == ["a1", "b1", "a2"]
     assert 14 < rows[0]["expected"] < 18
     assert len(rows[0]["periods"]) == 4
@@ -164,7 +164,7 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tm
     own = [row["units"] for row in sold if row["item"] == "a1"]
     assert own == held.panel.values[held.panel.ids.index("a1"), -verb.BEFORE * 4 :].tolist()
     assert sold[-1]["period"] < parquet.read_table(tmp_path / "forecasts.parquet")["period"][0].as_py()
-    past = verb.past(held.panel, asked, 0)
+    past = verb.past(held.panel, request, 0)
     assert past is not None
     assert past["origins"] == [str(START + DAYS - 4)]
     assert past["preset"]["weighted_quantile_loss"] < past["baselines"]["tsb"]["weighted_quantile_loss"] * 2
@@ -172,7 +172,7 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tm
 
 
 def test_a_row_is_named_by_its_level(log: Path) -> None:
-    asked = verb.Request(
+    request = verb.Request(
         level="category",
         step="day",
         horizon=2,
@@ -182,7 +182,7 @@ def test_a_row_is_named_by_its_level(log: Path) -> None:
         every=1,
         costs=Costs(short=4, left=1),
     )
-    rows = verb.forecast(shop.series(log, "category", "day"), asked, 0)
+    rows = verb.forecast(shop.series(log, "category", "day"), request, 0)
     assert [row["category"] for row in rows] == ["a", "b"]
 
 

@@ -272,20 +272,20 @@ def test_what_the_registry_said_before_is_shown_at_once_while_it_is_asked_again(
     served: Served, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow opens slowly: seconds, and a quarter of a minute under load."""
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def verb(_: Any, words: Any, person: str | None = None) -> Any:
-        asked.append(words)
-        if len(asked) > 2:
+        calls.append(words)
+        if len(calls) > 2:
             raise UsageError("MLflow is away")
-        return {"models": {served.model: {"candidate": len(asked), "notes": []}}}
+        return {"models": {served.model: {"candidate": len(calls), "notes": []}}}
 
     monkeypatch.setattr(registry.Registry, "_verb", verb)
     ask = client(served, extra={"params": params, "paths": Paths(tmp_path)})
 
     def said(query: str = "") -> tuple[Any, ...]:
         answer = ask("GET", f"/v1/console/status{query}").json()
-        return answer["models"][served.model]["candidate"], answer["stale"], answer["note"], len(asked), answer["made"]
+        return answer["models"][served.model]["candidate"], answer["stale"], answer["note"], len(calls), answer["made"]
 
     first = said()
     assert first[:4] == (1, False, "", 1)

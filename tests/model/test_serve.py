@@ -210,8 +210,8 @@ def test_events_of_a_time_to_come_are_counted_and_read_then(ask: Ask) -> None:
     """By a clock that is ahead of the server's."""
     soon = time.time_ns() // 1000 + 60_000_000
     events = [{"item": "5"}, {"item": "6", "time": soon}]
-    told = ask("POST", "/v1/events", json={"session": "ahead", "events": events}).json()
-    assert told == {"kept": 2, "steps": 2, "later": 1}
+    answer = ask("POST", "/v1/events", json={"session": "ahead", "events": events}).json()
+    assert answer == {"kept": 2, "steps": 2, "later": 1}
     now = ask("POST", "/v1/recommend", json={"session": "ahead"}).json()["items"]
     then = ask("POST", "/v1/recommend", json={"session": "ahead", "now": soon + 1}).json()["items"]
     assert now != then
