@@ -300,7 +300,7 @@ def preset(learned: dict[int, Rows], test: Rows, horizon: int, seed: int, kind: 
             )
             for days, each in learned.items()
         )
-        return estimators.fit_horizons(
+        estimator = estimators.fit_horizons(
             kind,
             first,
             second[0] if second else None,
@@ -310,6 +310,9 @@ def preset(learned: dict[int, Rows], test: Rows, horizon: int, seed: int, kind: 
             seed=seed,
             params={"most_rows": MOST_ROWS},
         )
+        if estimator.other_days is False:
+            sys.stderr.write(f"{what}: {estimator.rows:,} rows are too few to weigh members on other days too\n")
+        return estimator
 
     churn = fitted("churn", "probability").predict(test.x)
     spender = fitted("spend", "amount")

@@ -370,6 +370,8 @@ def test_what_was_true_of_a_day_alone_counts_less_where_times_are_known() -> Non
         answer = estimators.fit("blend", x, yes, times=times, **given).predict(x_test)
         return float(-answer[np.arange(len(later)), later.astype(int)].mean())
 
+    dated = estimators.fit("blend", x, yes, times=when, **given)
+    assert dated.other_days and dated.rows == len(x)
     without, timed = loss(None), loss(when)
     assert timed < without - 0.05
     assert loss(np.zeros_like(when)) == without, "one moment parts nothing"
@@ -391,5 +393,6 @@ def test_few_rows_are_judged_as_if_nothing_were_known_of_their_times() -> None:
     given: dict[str, Any] = {"kind_of_answer": "amount", "groups": groups, "params": QUICK}
     one, two = (estimators.fit("blend", x, target, times=times, **given) for times in (None, np.arange(ROWS)))
     np.testing.assert_array_equal(one.predict(x), two.predict(x))
+    assert (one.other_days, two.other_days, two.rows) == (None, False, ROWS)
     with pytest.raises(ValueError, match="600 targets and 1 times"):
         estimators.fit("blend", x, target, times=np.zeros(1), **given)

@@ -98,7 +98,7 @@ def test_intervals_are_by_customer() -> None:
     assert together["high"] - together["low"] > 3 * (alone["high"] - alone["low"])
 
 
-def told(p: Any, baseline: Any, target: Any, language: str, costs: Costs | None = KEEP) -> str:
+def told(p: Any, baseline: Any, target: Any, language: str, costs: Costs | None = KEEP, **more: Any) -> str:
     answers = asked({CANDIDATE: p, "logistic": baseline}, target)
     settings = Evaluation(language=language, currency="£")  # type: ignore[arg-type]
     details = {"deciles": [{"share": 0.4, "lift": 2.5}], "share_of_yes": 0.16}
@@ -106,7 +106,7 @@ def told(p: Any, baseline: Any, target: Any, language: str, costs: Costs | None 
         "purchase": {CANDIDATE: {}},
         "money": {"purchase": of(answers, costs)} if costs else {},
         "details": {"purchase": details},
-    }
+    } | more
     return paragraph.of(content, settings)
 
 
@@ -138,9 +138,21 @@ def test_a_shop_manager_is_told_what_to_do(p: Any, baseline: Any, says: str, chi
     assert "{" not in english + other
 
 
+def test_heads_of_few_answers_say_that_no_other_day_tried_them() -> None:
+    few: dict[str, Any] = {"same_days": {"purchase": 2140}}
+    assert told(CHANCE, CHANCE, CAME, "en", **few).endswith(
+        "Purchase learned from 2,140 answers, too few to be tried on other days than those: how right the model stays "
+        "in another season is not known."
+    )
+    assert told(CHANCE, CHANCE, CAME, "zh", **few).endswith(
+        "“购买”只学习了 2,140 个答案，不足以在其他日期上检验：换一个季节是否仍然准确，尚不清楚。"
+    )
+
+
 def test_without_costs_the_paragraph_asks_for_them() -> None:
     for language in ("en", "zh"):
         text = told(CHANCE, CHANCE, CAME, language, None)
         assert "2.5" in text
         assert "evaluation.costs.purchase" in text
+    assert "too few to be tried on other days" not in told(CHANCE, CHANCE, CAME, "en")
     assert paragraph.WORDS["en"].keys() - {"sentence"} <= {*paragraph.WORDS["zh"], "sentence"}

@@ -305,6 +305,10 @@ def test_customers_are_asked_as_of_a_cut_off(root: Path, tmp_path: Path, monkeyp
     assert metrics["spend"]["candidate"]["pinball"]["value"] < metrics["spend"]["mean"]["pinball"]["value"]
     assert metrics["money"]["churn"]["best_baseline_on"] == "valid"
     assert report.console_table(metrics).title.startswith(f"{MODEL}: {metrics['positions']} questions")
+    assert metrics["same_days"] == dict.fromkeys(("churn", "spend"), 579)
+    few = "Churn, Spend learned from 579 answers, too few to be tried on other days than those: how right the model"
+    assert metrics["summary"].count("too few to be tried on other days") == 1
+    assert few in (paths.evaluation(MODEL) / "report.html").read_text(encoding="utf-8")
     split, card = open_split(store, "test"), read_card(store)
     positions = last(split, np.arange(split.n_sequences), artefact.max_length)
     translation, every = vocabularies.translation(store, card, artefact), np.arange(len(positions))

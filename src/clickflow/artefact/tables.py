@@ -38,6 +38,7 @@ def export_tabular(params: Params, paths: Paths, name: str) -> None:
         "typical": typical(model, folder, store),
         "outputs": model.answers,
         "heads": described(model.answers, store),
+        "same_days": model.same_days,
         "known": store.known,
         "actions": list(store.actions),
         "max_length": LONGEST,

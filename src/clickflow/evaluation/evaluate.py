@@ -143,6 +143,7 @@ def evaluate(
             valid=valid,
         )
     measured.metrics["data"] = headline.data(card)
+    measured.metrics["same_days"] = candidate.card.get("same_days") or {}
     measured.metrics["champion_fit"] = None
     if champion:
         answered = {CANDIDATE: measure.answered(candidate), CHAMPION: measure.answered(champion)}

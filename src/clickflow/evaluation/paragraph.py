@@ -41,6 +41,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "forecast_baseline": " The forecasts are off by {share} {less} than those of the best simple method, {name}.",
         "less": "less",
         "more": "more",
+        "same_days": "{means} learned from {rows} answers, too few to be tried on other days than those: how right the "
+        "model stays in another season is not known.",
         "decile": "The tenth of the {unit} with the largest expected {means} brings {found} of all of it; in sum the "
         "model expects {ratio} of what came. To be told whom to act on, name what it costs and brings: "
         "evaluation.costs.{head}.",
@@ -70,6 +72,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "forecast_baseline": "误差比最好的简单方法（{name}）{less} {share}。",
         "less": "小",
         "more": "大",
+        "same_days": "“{means}”只学习了 {rows} 个答案，不足以在其他日期上检验：换一个季节是否仍然准确，尚不清楚。",
         "decile": "预期{means}最高的十分之一{unit}占全部的 {found}；模型预期总额为实际的 {ratio}。"
         "若要知道该对谁行动，请在 evaluation.costs.{head} 中写明成本与收益。",
     },
@@ -87,7 +90,19 @@ def of(content: Mapping[str, Any], settings: Evaluation) -> str:
         tell = _money if money else PLAIN.get(output.kind)
         if tell is not None:
             sentences.append(tell(content, output, settings))
+    sentences.append(_same_days(content, settings))
     return ("" if settings.language == "zh" else " ").join(filter(None, sentences))
+
+
+def _same_days(content: Mapping[str, Any], settings: Evaluation) -> str:
+    """Which heads were tried on no other days than they learned from, having too few answers."""
+    few = content.get("same_days") or {}  # a report of an earlier version does not say
+    if not few:
+        return ""
+    heads, chinese = [each for each in headline.answered(content) if each.name in few], settings.language == "zh"
+    titles = [each.head.means.get("zh", each.title) if chinese else each.title for each in heads]
+    means = ("、" if chinese else ", ").join(titles)
+    return WORDS[settings.language]["same_days"].format(means=means, rows=f"{min(few.values()):,}")
 
 
 def _money(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:

@@ -35,6 +35,11 @@ class Tabular:
         """The names of its outputs, a head each."""
         return [name for name in HEADS if name in self.heads]
 
+    @property
+    def same_days(self) -> dict[str, int]:
+        """By head that was weighed on no other days than it was fitted to, of how many questions that was."""
+        return {name: self.heads[name].rows for name in self.answers if self.heads[name].other_days is False}
+
     def predict(self, x: Array) -> dict[str, Array]:
         """By head, float32 [N, A]; x float32 [N, F], NaN where a feature does not exist."""
         return {name: self.heads[name].predict(x) for name in self.answers}

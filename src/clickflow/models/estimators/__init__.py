@@ -193,7 +193,9 @@ def fit(
     shorter = days > settings["horizon_days"]
     if shorter and not lifetime:
         raise UsageError(f"answers about {days:g} days from those of fewer need a horizon and {', '.join(READS)}")
-    members, scores = _members(_kinds(kind, kind_of_answer), problem, settings, seed, names)
+    kinds, dated = _kinds(kind, kind_of_answer), problem.times is not None
+    problem = _timed(problem, int(settings["folds"]))
+    members, scores = _members(kinds, problem, settings, seed, names)
     judged = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
         share, bias = blending.blend(scores[:, judged], problem.part(judged), float(settings["shrinkage"]))
@@ -221,6 +223,8 @@ def fit(
         lifetime=lifetime,
         reads=reads,
         further=further,
+        rows=len(problem),
+        other_days=problem.times is not None if dated and _judged(kinds, problem) else None,
     )
 
 
@@ -372,8 +376,7 @@ def _members(
     kinds: tuple[str, ...], problem: Problem, settings: dict[str, Any], seed: int, names: Sequence[str]
 ) -> tuple[dict[str, Member], Array]:
     """The members, fitted to all rows, and their scores [M, N, S] of rows that they were not fitted to."""
-    judged = len(kinds) > 1 or kinds == ("boosting",) or problem.answer == "amount"
-    folds = _folds(problem, int(settings["folds"]), seed) if judged else []
+    folds = _folds(problem, int(settings["folds"]), seed) if _judged(kinds, problem) else []
     scored: dict[str, tuple[Member, Array]] = {}
     l2 = float(settings["l2"])
     for kind in kinds:
@@ -393,6 +396,17 @@ def _members(
             scored[kind] = fit_trees(problem, settings | TREES[kind], folds, seed)
     members = {kind: member for kind, (member, _) in scored.items()}
     return members, np.stack([scores for _, scores in scored.values()])
+
+
+def _judged(kinds: tuple[str, ...], problem: Problem) -> bool:
+    """Whether rounds, weights or quantiles follow from answers that a member did not see."""
+    return len(kinds) > 1 or kinds == ("boosting",) or problem.answer == "amount"
+
+
+def _timed(problem: Problem, n: int) -> Problem:
+    """The problem, without times where it has too few rows or moments for folds of n spans of time."""
+    enough = problem.times is not None and len(problem) >= FEWEST_TIMED and len(np.unique(problem.times)) >= n
+    return problem if enough else replace(problem, times=None)
 
 
 def _columns(wanted: Sequence[str], names: Sequence[str]) -> list[int] | None:
@@ -417,11 +431,9 @@ def _drawn(n: int, most: int, seed: int) -> Array:
 
 
 def _folds(problem: Problem, n: int, seed: int) -> Folds:
-    """Folds whose rows to fit on can teach something, those of spans of time among them where the problem has times
-    enough; DataError where there is none.
+    """Folds whose rows to fit on can teach something, those of spans of time among them where the problem has times;
+    DataError where there is none.
     """
-    if problem.times is not None and (len(problem) < FEWEST_TIMED or len(np.unique(problem.times)) < n):
-        problem = replace(problem, times=None)
     folds = []
     for fitted, held in problem.folds(n, seed):
         target = problem.target[fitted]

@@ -107,6 +107,12 @@ class Estimator:
     """Of the same question, from answers of a shorter horizon: what is answered is the mean of both, of their scores
     and of their quantiles.
     """
+    rows: int = 0
+    """Questions that it was fitted to."""
+    other_days: bool | None = None
+    """Whether its members were weighed on other days than they were fitted to; None where they are not weighed, or
+    nothing says when each question was asked.
+    """
 
     @property
     def answers(self) -> int:
@@ -219,6 +225,8 @@ class Estimator:
             "reads": self.reads,
             "further": furthers.state(self.further),
             "nearer": self.nearer._state() if self.nearer else None,
+            "rows": self.rows,
+            "other_days": self.other_days,
         }
 
 
@@ -256,4 +264,6 @@ def _restored(raw: Mapping[str, Any]) -> Estimator:
         reads=tuple(raw["reads"]),
         further=None if raw.get("further") is None else Further(*raw["further"]),
         nearer=None if raw.get("nearer") is None else _restored(raw["nearer"]),
+        rows=raw.get("rows", 0),
+        other_days=raw.get("other_days"),
     )
