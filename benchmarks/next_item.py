@@ -111,8 +111,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     longest = spec.budget.max_length
     started = time.perf_counter()
     with settled(choose(settings), settings.threads):
-        asked_windows = windows(testing.offsets, longest, to_the_end=False, overlap=longest - 1)
-        answers = answer(trained.network, testing, asked_windows).heads["next_item"]
+        test_windows = windows(testing.offsets, longest, to_the_end=False, overlap=longest - 1)
+        answers = answer(trained.network, testing, test_windows).heads["next_item"]
     assert isinstance(answers, Ranks)
     rank_seconds = time.perf_counter() - started
     beside = {}

@@ -100,7 +100,7 @@ def measure(folder: Path, values: dict[str, Any], given: Path | None, log: Path 
             "coverage": metrics["coverage"],
             "heads": {
                 output.name: {
-                    system: {metric: figure["value"] for metric, figure in of.items() if _told(metric)}
+                    system: {metric: figure["value"] for metric, figure in of.items() if _shown(metric)}
                     for system, of in {**metrics[output.name], "oracle": oracle.get(output.name)}.items()
                     if of
                 }
@@ -119,7 +119,7 @@ def measure(folder: Path, values: dict[str, Any], given: Path | None, log: Path 
     }
 
 
-def _told(metric: str) -> bool:
+def _shown(metric: str) -> bool:
     """Of metrics at a cutoff those at 20."""
     return "@" not in metric or metric.rpartition("@")[2] in ("20", "20_known")
 

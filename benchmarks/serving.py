@@ -9,7 +9,7 @@ process, asks `POST /v1/recommend` for 20 items, all items scored, after histori
 
 `start`: seconds from the process to the first time it says it is ready. `memory_mb`: the processes' own share (PSS).
 `one_by_one`: each request when the one before it is answered. `aim`: at the rate of `--aims`. `highest`: the highest
-rate that holds the aim's p99 in two of three tries, found by steps of `--search` seconds or as long as `LEAST_ASKED`
+rate that holds the aim's p99 in two of three tries, found by steps of `--search` seconds or as long as `LEAST_REQUESTS`
 requests take, then held for `--seconds`; none is looked for where p99 one by one is above the aim's already. `swap`:
 another version becomes champion while requests come; seconds until it answers (`serve.refresh_seconds`, 2, is part of
 it) and errors.
@@ -67,7 +67,7 @@ LEAST_STEP = 1.08
 """The highest rate is known to this factor."""
 DEEPEST = 16
 """Times below the first that no rate is tried."""
-LEAST_ASKED, LONGEST_TRY = 600, 30
+LEAST_REQUESTS, LONGEST_TRY = 600, 30
 """Requests by which a p99 is judged, and seconds that a try has for them: of 70 the p99 is the slowest."""
 EXACT = "exact"
 SWAP_EVERY, SAMPLE_EVERY = 20.0, 5.0
@@ -245,7 +245,7 @@ def histories(items: int, seed: int) -> list[list[dict[str, Any]]]:
     return visits
 
 
-def asked_for(process: "subprocess.Popen[bytes]", url: str, bodies: list[str], **words: Any) -> dict[str, Any]:
+def figures_of(process: "subprocess.Popen[bytes]", url: str, bodies: list[str], **words: Any) -> dict[str, Any]:
     """A run of the generator, and what the server took of the processor for a request."""
     before = processes(process)["seconds"]
     run = drive(url, bodies, **{"connections": 256} | words)
@@ -262,7 +262,7 @@ def brief(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 Ask = Callable[..., dict[str, Any]]
-"""`asked_for` of a server; the rate, and the seconds."""
+"""`figures_of` of a server; the rate, and the seconds."""
 
 
 def one_by_one(ask: Ask, seconds: float) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def highest(ask: Ask, *, start: float, p99: float, search: float, seconds: float
     def holds(rate: float, seconds: float) -> dict[str, Any] | None:
         good: list[dict[str, Any]] = []
         for tried in range(3):
-            figures = ask(rate=rate, seconds=max(seconds, min(LEAST_ASKED / rate, LONGEST_TRY)))
+            figures = ask(rate=rate, seconds=max(seconds, min(LEAST_REQUESTS / rate, LONGEST_TRY)))
             progress(f"  {rate:.0f}/s: p50 {figures['latency_ms']['p50']} p99 {figures['latency_ms']['p99']} ms")
             if figures["latency_ms"]["p99"] < p99 and not figures["errors"]:
                 good.append(figures)
@@ -403,7 +403,7 @@ def beside(args: argparse.Namespace, folder: Path, exported: Path, visits: Any, 
     bodies = [json.dumps({"dataframe_records": [{"history": json.dumps(visit)}]}) for visit in visits]
     try:
         with in_mlflow(folder, exported) as (process, url, start):
-            ask = partial(asked_for, process, url, bodies)
+            ask = partial(figures_of, process, url, bodies)
             single = one_by_one(ask, args.seconds / 2)
             rate = max(single["requests_per_second"] / 2, 2)
             top = highest(ask, start=rate, p99=p99, search=args.search, seconds=args.seconds / 2)
@@ -456,7 +456,7 @@ def measured(args: argparse.Namespace, folder: Path, items: int, index: str, rig
     result: dict[str, Any] = {"aim_is": {"requests_per_second": rate, "p99_ms": p99}, "machine_ms": [machine()]}
     result["start"] = round(shop.start(), 2)
     assert shop.process
-    ask = partial(asked_for, shop.process, f"{shop.url}/v1/recommend", bodies)
+    ask = partial(figures_of, shop.process, f"{shop.url}/v1/recommend", bodies)
     try:
         ask(rate=0, seconds=min(2.0, args.seconds))
         result["memory_mb"] = shop.memory()

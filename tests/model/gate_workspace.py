@@ -109,19 +109,19 @@ def measured(
         columns["tied"] = pa.array(np.zeros(n, bool) if tied is None else tied)
         parquet.write_table(pa.table(columns), folder / "predictions.parquet")
     if actions:
-        found_losses = losses or {"candidate": few_nats(n or 500, 0.5), "majority": few_nats(n or 500, 1.5)}
-        size = len(next(iter(found_losses.values())))
+        losses_by_system = losses or {"candidate": few_nats(n or 500, 0.5), "majority": few_nats(n or 500, 1.5)}
+        size = len(next(iter(losses_by_system.values())))
         table = {
             "sequence": pa.array(sequence if n else np.arange(size, dtype=np.int32)),
             "customer": pa.array(owner if n else np.arange(size, dtype=np.int32)),
             "target": pa.array(np.zeros(size, np.int8)),
-            **{f"predicted_{name}": pa.array((each > LN2).astype(np.int8)) for name, each in found_losses.items()},
-            **{f"loss_{name}": pa.array(each) for name, each in found_losses.items()},
-            **({"seen_champion": pa.array(np.zeros(size, bool))} if "champion" in found_losses else {}),
-            "confidence_candidate": pa.array(np.full(size, _confidence(found_losses["candidate"], actions))),
+            **{f"predicted_{name}": pa.array((each > LN2).astype(np.int8)) for name, each in losses_by_system.items()},
+            **{f"loss_{name}": pa.array(each) for name, each in losses_by_system.items()},
+            **({"seen_champion": pa.array(np.zeros(size, bool))} if "champion" in losses_by_system else {}),
+            "confidence_candidate": pa.array(np.full(size, _confidence(losses_by_system["candidate"], actions))),
         }
         parquet.write_table(pa.table(table), folder / "actions.parquet")
-        actions = {"candidate": actions["candidate"] | _by_rows(found_losses["candidate"], actions)}
+        actions = {"candidate": actions["candidate"] | _by_rows(losses_by_system["candidate"], actions)}
     own = dict.fromkeys([*["next_item"] * bool(systems), *["next_action"] * bool(actions)], 1)
     answered = {"candidate": own, "champion": own if champion_answers is None else champion_answers}
     same_shop = {"items_here": 0.9, "targets_known": 0.9, "same_key": True, "answered": answered}

@@ -193,12 +193,12 @@ def test_a_graph_of_one_step_is_held_against_the_whole(
         assert np.allclose(output, same, atol=1e-5)
 
     def spoilt(model: bytes, shapes: Any) -> bytes | None:
-        graph = onnx.load_from_string(made_well(model, shapes) or b"")
+        graph = onnx.load_from_string(last_step(model, shapes) or b"")
         held = max(graph.graph.initializer, key=lambda each: len(each.raw_data))
         held.raw_data = (numpy_helper.to_array(held) * np.float32(1.5)).tobytes()
         return bytes(graph.SerializeToString())
 
-    made_well = narrow.last
+    last_step = narrow.last
     for wrong in (spoilt, lambda *_: b"no graph", lambda *_: None):
         monkeypatch.setattr(narrow, "last", wrong)
         assert not Served.of("m", 2, served.artefact.folder).artefact.session.of_one_step

@@ -150,8 +150,8 @@ def test_it_is_measured_by_the_field_s_metrics_on_every_step_ahead(shop: Paths) 
     held, wide = units(), table["target"].to_numpy().reshape(2, SERIES, HORIZON)
     for number, origin in enumerate(ORIGINS["test"]):
         np.testing.assert_array_equal(wide[number], held[:, origin : origin + HORIZON])
-    made_of = [f"{part}_candidate" for part in forecast.PARTS]
-    own, content = table[made_of].to_numpy(), read_json(shop.measured(MODEL))
+    columns = [f"{part}_candidate" for part in forecast.PARTS]
+    own, content = table[columns].to_numpy(), read_json(shop.measured(MODEL))
     summary = scores.summary(
         table["target"].to_numpy().reshape(-1, HORIZON), own[:, :4].reshape(-1, HORIZON, 4), own[::HORIZON, 4]
     )

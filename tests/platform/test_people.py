@@ -18,7 +18,7 @@ PASSWORD = "letters-enough"
 ROLES = {"ada": "Admin", "olga": "Op", "ulf": "User", "eve": "Viewer"}
 NAMES = {"first_name": "x", "last_name": "x", "password": PASSWORD}
 ITSELF = "/auth/fab/v1/users/{me}?update_mask=roles"
-ASKED: dict[str, tuple[str, str, Any, tuple[int, ...]]] = {
+REQUESTS: dict[str, tuple[str, str, Any, tuple[int, ...]]] = {
     "look at DAGs": ("GET", "/api/v2/dags", None, (200, 200, 200, 200)),
     "read connections": ("GET", "/api/v2/connections", None, (200, 200, 403, 403)),
     "read variables": ("GET", "/api/v2/variables", None, (200, 200, 403, 403)),
@@ -90,18 +90,18 @@ def ask(url: str, method: str, path: str, body: Any = None, token: str = "") -> 
 
 
 def test_each_role_gets_what_it_may_and_no_more(server: str) -> None:
-    got: dict[str, list[int]] = {what: [] for what in ASKED}
+    got: dict[str, list[int]] = {what: [] for what in REQUESTS}
     for user in ROLES:
         status, said = ask(server, "POST", "/auth/token", {"username": user, "password": PASSWORD})
         assert status == 201, user
-        for what, (method, path, body, _) in ASKED.items():
+        for what, (method, path, body, _) in REQUESTS.items():
             where, with_what = json.loads(json.dumps([path, body]).replace("{me}", user))
             got[what].append(ask(server, method, where, with_what, said["access_token"])[0])
-    assert got == {what: list(statuses) for what, (_, _, _, statuses) in ASKED.items()}
+    assert got == {what: list(statuses) for what, (_, _, _, statuses) in REQUESTS.items()}
 
 
 def test_a_wrong_password_and_none_open_nothing(server: str) -> None:
     assert ask(server, "POST", "/auth/token", {"username": "eve", "password": "wrong"})[0] == 401
     assert ask(server, "POST", "/auth/token", {"username": "nobody", "password": PASSWORD})[0] == 401
-    for what, (method, path, body, _) in ASKED.items():
+    for what, (method, path, body, _) in REQUESTS.items():
         assert ask(server, method, path, body)[0] == 401, what

@@ -133,10 +133,10 @@ def test_no_role_sets_the_rules_or_reads_a_secret_by_a_run(shop: Platform, waiti
         assert CONF[what][1] in said, (user, what, said[-2000:])
         assert "success" not in shop.states("retrain", run).values(), (user, what)
     assert not ledger(shop)
-    told_nowhere(shop)
+    no_secret_in_logs(shop)
 
 
-def told_nowhere(shop: Platform) -> None:
+def no_secret_in_logs(shop: Platform) -> None:
     """No secret of the platform stands in a log or a notice."""
     folder = shop.home / "platform"
     secret = {
@@ -167,7 +167,7 @@ def test_a_task_that_is_set_to_success_is_no_answer(shop: Platform, waiting: str
     status = json.loads(shop.command("status", "--json").stdout)["models"][MODEL]
     assert not status.get("champion"), (state, said[-2000:], status)
     assert state != "success" or "promote" not in [json.loads(line)["action"] for line in ledger(shop)], said[-2000:]
-    told_nowhere(shop)
+    no_secret_in_logs(shop)
 
 
 def ledger(shop: Platform) -> list[str]:
