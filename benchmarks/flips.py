@@ -133,8 +133,8 @@ def forked(shop: kills.Shop, words: tuple[str, ...], env: Mapping[str, str]) -> 
             os.waitpid(child, 0)
         out.seek(0)
         err.seek(0)
-        said = (out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace"))
-        return (None if status is None else os.waitstatus_to_exitcode(status)), *said
+        output = (out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace"))
+        return (None if status is None else os.waitstatus_to_exitcode(status)), *output
 
 
 HASHED: dict[integrity.Marks, str] = {}

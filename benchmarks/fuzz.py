@@ -98,8 +98,8 @@ def batch(kind: str, first: int, last: int) -> Iterator[dict[str, Any]]:
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
         assert worker.stdout is not None
         assert worker.stderr is not None
-        said: list[str] = []
-        listener = threading.Thread(target=lambda stream=worker.stderr, to=said: to.extend(stream))
+        lines: list[str] = []
+        listener = threading.Thread(target=lambda stream=worker.stderr, to=lines: to.extend(stream))
         listener.start()
         hung = threading.Event()
         while True:
@@ -115,7 +115,7 @@ def batch(kind: str, first: int, last: int) -> Iterator[dict[str, Any]]:
         listener.join()
         if first < last:
             outcome = "hang" if hung.is_set() else "crash"
-            yield {"format": kind, "seed": first, "outcome": outcome, "code": code, "why": "".join(said[-3:])[-400:]}
+            yield {"format": kind, "seed": first, "outcome": outcome, "code": code, "why": "".join(lines[-3:])[-400:]}
             first += 1
 
 

@@ -134,9 +134,9 @@ def table(random: Random, artefact: Path, root: Path) -> str:
     parquet.write_table(rows, path)
     if way == "no table":
         path.write_bytes(b"PAR1" + random.randbytes(200) + b"PAR1")
-    said = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    said[f"{name}_sha256"] = sha256(path.read_bytes()).hexdigest()
-    (folder / "card.json").write_text(json.dumps(said), encoding="utf-8")
+    content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    content[f"{name}_sha256"] = sha256(path.read_bytes()).hexdigest()
+    (folder / "card.json").write_text(json.dumps(content), encoding="utf-8")
     return f"{way}, {name}.{column}"
 
 

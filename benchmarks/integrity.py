@@ -148,9 +148,9 @@ def spoil(path: Path, how: str, rng: random.Random) -> None:
 
 def outcome(path: Path, run: Callable[[], object], paths: Paths, before: str) -> tuple[str, str]:
     """What became of it, and the first line said."""
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             run()
     except ClickflowError as error:
         named = path.name in str(error) and bool(error.kept and error.next_step)
@@ -160,7 +160,7 @@ def outcome(path: Path, run: Callable[[], object], paths: Paths, before: str) ->
     same = sha256_folder(paths.root / "data") + sha256_folder(paths.root / "models") == before
     if not same:
         return "silent", ""
-    return ("mended", "") if "is missing" in said.getvalue() else ("harmless", "")
+    return ("mended", "") if "is missing" in output.getvalue() else ("harmless", "")
 
 
 def flips(folder: Path, count: int, seed: int) -> dict[str, Any]:

@@ -111,10 +111,10 @@ class Shop:
     def run(self, *words: str) -> str:
         """A command that must end well: what it said. Raises RuntimeError with it."""
         process = self.start(words)
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         if process.returncode:
-            raise RuntimeError(f"{' '.join(words)}: exit code {process.returncode}\n{said[-1500:]}")
-        return said
+            raise RuntimeError(f"{' '.join(words)}: exit code {process.returncode}\n{output[-1500:]}")
+        return output
 
     def listing(self) -> set[str]:
         """Every file, but those whose names are no two runs' same."""
@@ -190,7 +190,7 @@ def somebody(shop: Shop) -> str:
     return max((name for name, count in names.items() if 3 < count < 60), key=len)
 
 
-def said(shop: Shop, *words: str) -> Any:
+def parsed(shop: Shop, *words: str) -> Any:
     """The JSON that a verb prints, whatever it says before."""
     text = shop.run("clickflow", *words, "--json")
     return json.loads(text[text.index("{") :])
@@ -205,7 +205,7 @@ def ledger(shop: Shop) -> Any:
     """What the ledger's lines did, and who is champion by status, which checks hashes, signatures, git and MLflow."""
     lines = [json.loads(line) for line in (shop.home / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
     names = ("action", "model", "version", "champion", "previous")
-    models = said(shop, "status")["models"]
+    models = parsed(shop, "status")["models"]
     standing = {model: (each["champion"] or {}).get("version") for model, each in models.items()}
     return [[line[name] for name in names] for line in lines], standing
 

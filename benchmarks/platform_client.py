@@ -78,10 +78,10 @@ class Platform:
         """`clickflow up --json`: what it says. Fails where it does not come up."""
         done = self.command("up", "--json", timeout=960, **env)
         assert done.returncode == 0, done.stderr
-        said: dict[str, Any] = json.loads(done.stdout)
-        self.airflow, self.mlflow = said["airflow"], said["mlflow"]
+        started: dict[str, Any] = json.loads(done.stdout)
+        self.airflow, self.mlflow = started["airflow"], started["mlflow"]
         self._tokens.clear()
-        return said
+        return started
 
     def down(self) -> None:
         """`clickflow down`. Fails where a process is left."""
@@ -92,8 +92,8 @@ class Platform:
 
     def services(self) -> dict[str, dict[str, Any]]:
         """The services by name, as `clickflow ps --json` says: healthy, words, process, memory, url."""
-        said: dict[str, dict[str, Any]] = json.loads(self.command("ps", "--json").stdout)["services"]
-        return said
+        content: dict[str, dict[str, Any]] = json.loads(self.command("ps", "--json").stdout)["services"]
+        return content
 
     # The repository
 
@@ -133,9 +133,9 @@ class Platform:
     def token(self, user: str = "admin") -> str:
         """A token for the REST API, also for a browser's `_token` cookie."""
         if user not in self._tokens:
-            status, said = self._send("POST", "/auth/token", {"username": user, "password": self.password(user)}, "")
-            assert status == 201, said
-            self._tokens[user] = said["access_token"]
+            status, answer = self._send("POST", "/auth/token", {"username": user, "password": self.password(user)}, "")
+            assert status == 201, answer
+            self._tokens[user] = answer["access_token"]
         return self._tokens[user]
 
     def request(self, method: str, path: str, body: Any = None, *, user: str = "admin") -> tuple[int, Any]:
@@ -145,16 +145,16 @@ class Platform:
 
     def get(self, path: str, **query: Any) -> Any:
         """The answer to a GET that must succeed."""
-        status, said = self.request("GET", path + (f"?{urlencode(query)}" if query else ""))
-        assert status == 200, (path, said)
-        return said
+        status, answer = self.request("GET", path + (f"?{urlencode(query)}" if query else ""))
+        assert status == 200, (path, answer)
+        return answer
 
     def trigger(self, dag: str, conf: Mapping[str, Any] | None = None, **fields: Any) -> str:
         """Start a DAG run by hand; its id. Fails where Airflow refuses: use `request` to see a refusal."""
         body = {"logical_date": None, "conf": dict(conf or {}), **fields}
-        status, said = self.request("POST", f"/dags/{dag}/dagRuns", body)
-        assert status == 200, said
-        return str(said["dag_run_id"])
+        status, answer = self.request("POST", f"/dags/{dag}/dagRuns", body)
+        assert status == 200, answer
+        return str(answer["dag_run_id"])
 
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """The DAG run as the API shows it."""
@@ -185,10 +185,10 @@ class Platform:
 
     def log(self, dag: str, run: str, task: str, attempt: int = 1) -> str:
         """What a task has said, a line each."""
-        said = self.get(
+        answer = self.get(
             f"/dags/{dag}/dagRuns/{quote(run)}/taskInstances/{quote(task)}/logs/{attempt}", full_content="true"
         )
-        content = said["content"]
+        content = answer["content"]
         lines = [line.get("event", "") if isinstance(line, dict) else str(line) for line in content]
         return "\n".join(lines) if isinstance(content, list) else str(content)
 
@@ -239,13 +239,13 @@ class Platform:
         request = urllib.request.Request(self.airflow + path, data=data, method=method, headers=headers)
         try:
             with _OPENER.open(request, timeout=30) as response:
-                status, said = response.status, response.read()
+                status, raw = response.status, response.read()
         except urllib.error.HTTPError as refused:
-            status, said = refused.code, refused.read()
+            status, raw = refused.code, refused.read()
         try:
-            return status, json.loads(said or b"null")
+            return status, json.loads(raw or b"null")
         except ValueError:
-            return status, said.decode(errors="replace")
+            return status, raw.decode(errors="replace")
 
 
 def small(text: str, params: Mapping[str, Any] | None = None) -> str:

@@ -85,13 +85,13 @@ LOSSES = {"probability": ("log_loss",), "amount": ("pinball", "mae")}
 RANKS = {"probability": "roc_auc", "amount": "gini"}
 
 
-def judged(answer: str, said: Any, truth: Any) -> tuple[Any, float]:
+def judged(answer: str, predicted: Any, truth: Any) -> tuple[Any, float]:
     """Losses by row [N, L], as LOSSES names them, and the rank measure."""
     if answer == "probability":
-        own = -said[np.arange(len(truth)), truth.astype(int)]
-        return own[:, None], float(roc_auc_score(truth, said[:, 1]))
-    losses = np.stack([scores.pinball(truth, said).mean(axis=1), np.abs(said[:, 0] - truth)], axis=1)
-    return losses, gini(truth, said[:, 0]) or np.nan
+        own = -predicted[np.arange(len(truth)), truth.astype(int)]
+        return own[:, None], float(roc_auc_score(truth, predicted[:, 1]))
+    losses = np.stack([scores.pinball(truth, predicted).mean(axis=1), np.abs(predicted[:, 0] - truth)], axis=1)
+    return losses, gini(truth, predicted[:, 0]) or np.nan
 
 
 def learned_by(options: argparse.Namespace, answer: str, train: Rows, ways: Any, target: Any, truth: Any) -> Any:

@@ -124,10 +124,10 @@ def process(way: str, folder: Path, top: int, env: dict[str, str], kill: float =
             raise SystemExit(f"{way} was done before it was killed: ask for more --sequences")
         done = len(manifest.read_text().splitlines()) - 1
         return {"seconds": kill, "partitions": done}
-    said, _ = child.communicate()
+    output, _ = child.communicate()
     if child.returncode:
         raise SystemExit(f"{way} ended with {child.returncode}")
-    figures: dict[str, Any] = json.loads(said.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
     return figures
 
 

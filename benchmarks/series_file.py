@@ -262,7 +262,7 @@ def _since(day: datetime.date) -> int:
 def _said(rows: Rows) -> list[str]:
     """What was read otherwise than it stands in the file."""
     priced, count = len(rows.units) - rows.unpriced, len(rows.units)
-    said = (
+    sentences = (
         (len(rows.ignored), f"columns that are not read: {', '.join(rows.ignored)}"),
         (rows.blank, f"{rows.blank:,} lines hold nothing: passed over"),
         (rows.trimmed, f"{rows.trimmed:,} rows have spaces about their series_id: taken off"),
@@ -275,7 +275,7 @@ def _said(rows: Rows) -> list[str]:
         ),
     )
     rows.priced = rows.priced and priced > 0
-    return [sentence for there, sentence in said if there]
+    return [sentence for there, sentence in sentences if there]
 
 
 def _repeated(series: Array, date: Array, units: Array) -> list[str]:
@@ -340,7 +340,7 @@ def _check_dates(file: Path, days: Array, step: Step) -> list[str]:
     ends = (unique + 1).astype("datetime64[M]") > month
     monthly = len(np.unique(month)) == len(unique) and (len(np.unique(place)) == 1 or ends.all())
     months, weeks = np.diff(month).astype(np.int64), np.diff(period(unique, "week"))
-    for there, said, other in (
+    for there, what, other in (
         (step != "month" and monthly, "one day of each month alone", "--step month"),
         (step == "day" and not monthly and not (apart % 7).any(), "one day of each week alone", "--step week"),
         (step == "week" and not (weeks % 2).any() and weeks.all(), "every other week, or fewer", "--step month"),
@@ -348,7 +348,7 @@ def _check_dates(file: Path, days: Array, step: Step) -> list[str]:
     ):
         if there:
             raise DataError(
-                f"{file} names {said}, from {unique[0]} to {unique[-1]}: by --step {step} all between would be 0 units",
+                f"{file} names {what}, from {unique[0]} to {unique[-1]}: by --step {step} all between would be 0 units",
                 kept="nothing was run",
                 next_step=f"run it with {other}" if other else "give a file with a row for each month",
             )

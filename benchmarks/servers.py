@@ -43,8 +43,8 @@ class Server:
             with socket.socket() as probe:
                 if self.process.poll() is None and probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
-            said = (self.folder / "log").read_text(errors="replace")[-1000:]
-            assert time.monotonic() < deadline, f"{self.command[0]} does not answer: {said}"
+            last_lines = (self.folder / "log").read_text(errors="replace")[-1000:]
+            assert time.monotonic() < deadline, f"{self.command[0]} does not answer: {last_lines}"
 
     def kill(self) -> None:
         """kill -9."""

@@ -46,10 +46,10 @@ def measure(events: int, fmt: str, truth: bool, core: int) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="simulate-"))
     try:
         arguments = [str(folder), str(events), fmt, "truth" if truth else "bare", str(core)]
-        said = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], check=True, capture_output=True, text=True)
     finally:
         shutil.rmtree(folder)
-    result: dict[str, Any] = json.loads(said.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 

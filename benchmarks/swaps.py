@@ -108,8 +108,8 @@ def place(frame: Any) -> str:
     stack = traceback.extract_stack(frame)
     own = [each for each in stack if "/clickflow/" in each.filename] or stack
     inner = stack[-1]
-    said = f"{Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
-    return said if inner is own[-1] else f"{said} > {Path(inner.filename).name}:{inner.lineno} {inner.name}"
+    name = f"{Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
+    return name if inner is own[-1] else f"{name} > {Path(inner.filename).name}:{inner.lineno} {inner.name}"
 
 
 def memory() -> float:

@@ -93,15 +93,15 @@ def place(name: str) -> tuple[str, str]:
 def digest_of(image: Image, reference: str) -> str | None:
     """The digest of what a registry hands out for a tag or a digest; None: it has no such image. Raises Failed."""
     registry, name = place(image.name)
-    url, said = f"{registry}/v2/{name}/manifests/{reference}", {"Accept": MANIFESTS}
+    url, headers = f"{registry}/v2/{name}/manifests/{reference}", {"Accept": MANIFESTS}
     try:
         try:
-            body = _get(url, said)
+            body = _get(url, headers)
         except urllib.error.HTTPError as error:
             if error.code != 401:
                 raise
             token = _token(error.headers.get("WWW-Authenticate", ""))
-            body = _get(url, {**said, "Authorization": f"Bearer {token}"})
+            body = _get(url, {**headers, "Authorization": f"Bearer {token}"})
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
@@ -135,13 +135,13 @@ def check(pulled: Iterable[Image]) -> bool:
     fine = True
     for image in pulled:
         if image.digest is None:
-            said, ok = "has no digest", False
+            state, ok = "has no digest", False
         elif digest_of(image, image.digest) is None:
-            said, ok = f"{image.digest} is not in its registry", False
+            state, ok = f"{image.digest} is not in its registry", False
         else:
             now = digest_of(image, image.tag)
-            said, ok = "is what the tag is now" if now == image.digest else f"the tag has moved on, to {now}", True
-        print(f"{image.name}:{image.tag}: {said}")
+            state, ok = "is what the tag is now" if now == image.digest else f"the tag has moved on, to {now}", True
+        print(f"{image.name}:{image.tag}: {state}")
         fine &= ok
     return fine
 

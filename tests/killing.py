@@ -40,7 +40,7 @@ def killed(
         os._exit(0)
     os.close(writing)
     _, status = os.waitpid(child, 0)
-    with os.fdopen(reading) as said:
-        places = int(said.read() or 0)
+    with os.fdopen(reading) as pipe:
+        places = int(pipe.read() or 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, f"failed when it was to be killed at {at}"
     return places

@@ -101,9 +101,9 @@ def test_quarantine_is_encrypted_and_every_reader_opens_it(desk: Desk) -> None:
     taken = replay(desk.params(**{**FIXES["type"], **SEALED}), desk.paths)
     assert taken["taken_in"] == 2
     assert encryption.is_encrypted(file)
-    said = verb.forget(desk.params(**{**FIXES["type"], **SEALED}), desk.paths, ["u1"], dry=False, raw_outside=False)[0]
-    assert said["unreached"] == []
-    assert said["rows"]["quarantine"] > 0
+    done = verb.forget(desk.params(**{**FIXES["type"], **SEALED}), desk.paths, ["u1"], dry=False, raw_outside=False)[0]
+    assert done["unreached"] == []
+    assert done["rows"]["quarantine"] > 0
     assert encryption.is_encrypted(file)
     left = [
         raw

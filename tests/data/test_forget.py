@@ -85,9 +85,9 @@ def from_nothing(desk: Desk, **changes: object) -> dict[str, str]:
 
 def test_what_is_left_is_what_an_ingest_makes_that_knows_the_list(desk: Desk) -> None:
     before = desk.ingest().card
-    said = forget(desk, "customer-3")
-    assert said["unreached"] == []
-    assert said["rows"] == {"events": 14, "quarantine": 3, "raw": 17}
+    report = forget(desk, "customer-3")
+    assert report["unreached"] == []
+    assert report["rows"] == {"events": 14, "quarantine": 3, "raw": 17}
     assert (
         named(
             desk,
@@ -137,9 +137,9 @@ def test_an_id_that_is_a_number_or_a_word_is_a_person_only_where_an_id_is_due(de
     (root / "reports").mkdir(exist_ok=True)
     (root / "reports/said.json").write_text(f'{{"rows": 17, "of": 20017, "import": "{name}"}}\n')
     desk.ingest()
-    said = forget(desk, name)
-    assert (said["rows"], said["unreached"]) == ({"events": 1, "quarantine": 2, "raw": 3}, [])
-    assert any("is a number, a word or short" in note for note in said["notes"])
+    report = forget(desk, name)
+    assert (report["rows"], report["unreached"]) == ({"events": 1, "quarantine": 2, "raw": 3}, [])
+    assert any("is a number, a word or short" in note for note in report["notes"])
     raw = pq.read_table(desk.paths.quarantine / "quarantine.parquet")["raw"].to_pylist()
     assert raw == [others.decode().strip(), row(campaign=name, kind="strange").decode().strip()]
     assert name in (root / "tool.py").read_text() and name in (root / "reports/said.json").read_text()
@@ -191,11 +191,11 @@ def test_of_raw_files_elsewhere_the_rows_stay_and_are_counted_as_forgotten(desk:
     elsewhere = {"source__path": str(tmp_path / "log")}
     shutil.move(desk.log, tmp_path / "log")
     desk.ingest(**elsewhere)
-    said = forget(desk, "customer-3", **elsewhere)
-    assert [line.partition(": ")[2] for line in said["unreached"]] == [
+    report = forget(desk, "customer-3", **elsewhere)
+    assert [line.partition(": ")[2] for line in report["unreached"]] == [
         "it lies outside the repository (--rewrite-raw writes it too)"
     ] * 2
-    assert "line 5, 10, 15" in said["unreached"][0]
+    assert "line 5, 10, 15" in report["unreached"][0]
     card = json.loads(desk.paths.ingest_card.read_text())
     assert [source["forgotten"] for source in card["sources"]] == [16, 1]
     assert card["read"] == card["accepted"] + card["quarantined"] + card["forgotten"] == 52
@@ -244,8 +244,8 @@ def test_cut_short_it_is_completed_by_the_next_one(desk: Desk, step: str, monkey
             forget(desk, "customer-3")
     pending = desk.paths.home / "forget.json"
     assert stat.S_IMODE(pending.stat().st_mode) == 0o600
-    said = forget(desk)
-    assert said["rows"]["events"] == 14 and said["unreached"] == []
+    report = forget(desk)
+    assert report["rows"]["events"] == 14 and report["unreached"] == []
     assert not pending.exists()
     assert named(desk, "customer-3", pseudonym(desk, "user", "customer-3")) == []
     with pytest.raises(UsageError, match="nobody is named"):
@@ -267,15 +267,15 @@ def test_the_certificate_names_nobody_and_the_list_has_hashes_alone(desk: Desk, 
     desk.ingest()
     (tmp_path / "ids.txt").write_text("customer-3\n\nu4\n")
     verb.run(desk.params(), desk.paths, [], file=tmp_path / "ids.txt", dry=False, raw_outside=False, as_json=True)
-    said = json.loads(capsys.readouterr().out)
-    assert len(said["people"]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["people"]) == 2
     names = ["customer-3", *(pseudonym(desk, "user", name) for name in ("customer-3", "u4"))]
-    certificate = Path(said["certificate"])
+    certificate = Path(report["certificate"])
     listed = desk.paths.home / "forgotten.json"
     for file in (certificate, certificate.with_suffix(".txt"), listed):
         assert not [name for name in names if name in file.read_text()]
     assert stat.S_IMODE(listed.stat().st_mode) == 0o600
-    day = next(thing for thing in said["removed"] if thing["thing"] == "day=2026-01-07")
+    day = next(thing for thing in report["removed"] if thing["thing"] == "day=2026-01-07")
     assert day["before"] and not day["after"]
 
 
@@ -320,8 +320,8 @@ def test_a_damaged_table_that_names_them_is_removed(desk: Desk) -> None:
     data = file.read_bytes()
     file.write_bytes(data[:-30] + bytes(22) + data[-8:])
     assert b"customer-3" in data[:-30]
-    said = forget(desk, "customer-3")
-    assert said["unreached"] == [] and not file.exists()
+    report = forget(desk, "customer-3")
+    assert report["unreached"] == [] and not file.exists()
 
 
 def test_a_record_that_named_them_holds_the_hash_of_what_is_left(desk: Desk) -> None:

@@ -31,9 +31,11 @@ def test_the_newest_file_refused_whole(desk: Desk, capsys: Any) -> None:
     history(desk)
     params = desk.params(quality__max_quarantine_share=0.5)
     stage.run(params, desk.paths)
-    said = capsys.readouterr()
-    assert "note 2026-01-10.csv (the newest file): 60 of 60 rows refused: unparseable_time 60 (e.g. line 2)" in said.err
-    assert "3,660 rows read" in said.out
+    output = capsys.readouterr()
+    assert (
+        "note 2026-01-10.csv (the newest file): 60 of 60 rows refused: unparseable_time 60 (e.g. line 2)" in output.err
+    )
+    assert "3,660 rows read" in output.out
 
     with pytest.raises(DataError, match="no_file_refused") as error:
         validate.run(params, desk.paths)
@@ -84,10 +86,10 @@ def test_half_a_file_empty_files_and_missing_columns_are_named(desk: Desk, capsy
     desk.put("3.csv", b"event_time,event_type,user_id,item_id\n2026-01-06,view,u,i\n")
     desk.put("4.csv", b"")
     stage.run(desk.params(), desk.paths)
-    said = capsys.readouterr().err
-    assert "note 2.csv: 20 of 30 rows refused: wrong_columns 19, truncated 1" in said
-    assert "note no row in 4.csv" in said
-    assert "note no price in 1 of 4 files, where it is null: 3.csv" in said
+    stderr = capsys.readouterr().err
+    assert "note 2.csv: 20 of 30 rows refused: wrong_columns 19, truncated 1" in stderr
+    assert "note no row in 4.csv" in stderr
+    assert "note no price in 1 of 4 files, where it is null: 3.csv" in stderr
     # the same is said where nothing had to be read again
     stage.run(desk.params(), desk.paths)
     assert "note 2.csv: 20 of 30 rows refused" in capsys.readouterr().err

@@ -68,8 +68,8 @@ def test_every_real_log(
     if name == "layouts/hm_transactions.csv.gz":
         distinct = {tuple(row[:4]) for row in body}
         assert (card["accepted"], card["users"]) == (len(distinct), len({row[1] for row in body}))
-        (said,) = (doubt for doubt in inspection(path)["not_sure_of"] if "ingest.duplicates: keep" in doubt)
-        assert said.startswith(f"{1 - len(distinct) / len(body):.1%} of the rows repeat an earlier one")
+        (repeats,) = (doubt for doubt in inspection(path)["not_sure_of"] if "ingest.duplicates: keep" in doubt)
+        assert repeats.startswith(f"{1 - len(distinct) / len(body):.1%} of the rows repeat an earlier one")
     if name == "layouts/ml-100k.inter.gz":
         assert card["accepted"] == 100_000
         assert (card["users"], card["items"]) == (len({row[0] for row in body}), len({row[1] for row in body}))
@@ -326,17 +326,17 @@ def test_shops_words(desk: Desk) -> None:
         f"B{n // 2};{1 + n // 9:02}.03.2026 10:{n % 60:02}:00;{n % 7:06};{kinds[n % 9 == 8]};PZN{n % 5};a;1;5,84\n"
         for n in range(90)
     )
-    said = inspection(desk.put("till.csv", till.encode()))
-    assert said["source"]["event_types"] == {"Verkauf": "purchase", "Storno": "cancel"}
-    assert said["source"]["columns"] == {
+    report = inspection(desk.put("till.csv", till.encode()))
+    assert report["source"]["event_types"] == {"Verkauf": "purchase", "Storno": "cancel"}
+    assert report["source"]["columns"] == {
         "event_time": "Zeit", "event_type": "Art", "user_id": "Kundennr", "session_id": "Bon", "item_id": "PZN",
         "category": "Warengruppe", "price": "Einzelpreis", "quantity": "Menge",
     }  # fmt: skip
     orders = "order_date,customer_no,order_no,article_no,group,pieces,unit_price\n" + "".join(
         f"2026-03-{1 + n // 9:02},{n % 7},{n // 3},A-{n % 5},g,2,5.84\n" for n in range(90)
     )
-    said = inspection(desk.put("orders.csv", orders.encode()))
-    assert (said["source"]["event_types"], said["trial"]["accepted"]) == ({"*": "purchase"}, 90)
+    report = inspection(desk.put("orders.csv", orders.encode()))
+    assert (report["source"]["event_types"], report["trial"]["accepted"]) == ({"*": "purchase"}, 90)
     bag = HEADER + b"".join(row(item=f"i{n % 5}", kind=["view", "add_to_bag"][n % 2]) for n in range(20))
     assert inspection(desk.put("bag.csv", bag))["source"]["event_types"] == {"add_to_bag": "cart"}
     visits = "zeit,besuch,artikel,preis\n" + "".join(

@@ -79,9 +79,9 @@ def test_what_groups_the_digits_of_prices(desk: Desk, name: str) -> None:
     values, decimal, thousands = PRICES[name]
     lines = [f"2026-01-05 10:00:{n % 60:02};view;u{n % 9};i{n % 7};{price}\n" for n, price in enumerate(values)]
     desk.put("a.csv", ("event_time;event_type;user_id;item_id;price\n" + "".join(lines)).encode())
-    said = inspection(desk.log)
-    assert (said["source"]["decimal"], said["source"]["thousands"]) == (decimal, thousands)
-    assert any("thousands or decimals" in each for each in said["not_sure_of"]) is (name == "grouped by points")
+    report = inspection(desk.log)
+    assert (report["source"]["decimal"], report["source"]["thousands"]) == (decimal, thousands)
+    assert any("thousands or decimals" in each for each in report["not_sure_of"]) is (name == "grouped by points")
     card = ingested(desk, desk.log)
     assert (card["accepted"], card["unread"]) == (len(values), {})
 
@@ -177,9 +177,9 @@ def test_every_file_of_a_folder_is_looked_at_and_what_differs_is_said(desk: Desk
     desk.put("27.csv", HEADER.replace(b"campaign", b"brand") + rows(20))
     desk.put("28.csv", b"")
     desk.put("29.csv", json.dumps({"event_time": "2026-01-05 10:00", "item_id": "a"}).encode())
-    said = [doubt.split("): ", 1) for doubt in inspection(desk.log)["not_sure_of"] if " files (" in doubt]
-    by_file = {head.partition("(")[2]: text for head, text in said}
-    assert all(head.startswith("1 of 20 files (") for head, _ in said)
+    doubts = [doubt.split("): ", 1) for doubt in inspection(desk.log)["not_sure_of"] if " files (" in doubt]
+    by_file = {head.partition("(")[2]: text for head, text in doubts}
+    assert all(head.startswith("1 of 20 files (") for head, _ in doubts)
     usual = "where 39.csv is csv with ',', utf-8"
     assert by_file["21.csv"] == f"delimiter ';', {usual}"
     assert by_file["22.csv"] == "no item_id, but sku: one name is read in all files, that of source.columns"

@@ -197,11 +197,11 @@ def test_a_file_that_begins_with_its_newest_events_is_said_and_turned_round(desk
     desk.put("a.csv", HEADER + "".join(reversed(rows)).encode())
     capsys.readouterr()
     assert items(desk)[:3] == ["5-2", "5-1", "5-0"]
-    said = " ".join(capsys.readouterr().err.split())
-    assert "a.csv stands newest first, and 60 of its rows have the instant of the row before" in said
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert "a.csv stands newest first, and 60 of its rows have the instant of the row before" in stderr
     assert desk.ingest(source__newest_first=True).events.equals(straight)
-    said = " ".join(capsys.readouterr().err.split())
-    assert "newest first" not in said
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert "newest first" not in stderr
     # what is appended is what a new ingest makes of all
     desk.put("b.csv", HEADER + "".join(reversed([*clicks(day=6), rows[-1].replace("5-89", "new")])).encode())
     outcome = desk.ingest(source__newest_first=True)

@@ -113,10 +113,10 @@ def test_a_remembered_hash_that_has_changed_accuses_no_file(desk: Desk) -> None:
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     key = load_key(tmp_path / "home")
     path = tmp_path / "home" / "pseudonym.key"
-    said = capfd.readouterr().err
+    stderr = capfd.readouterr().err
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert str(path) in said.replace("\n", "")
-    assert path.read_text().strip() not in said
+    assert str(path) in stderr.replace("\n", "")
+    assert path.read_text().strip() not in stderr
     assert load_key(tmp_path / "home") == key
     assert capfd.readouterr().err == ""
     assert load_key(tmp_path / "other") != key

@@ -54,20 +54,20 @@ def test_what_stands_in_rows_is_said_nowhere(
     text, form = FILES[what]
     desk.put(f"a.{form}", text.encode())
     monkeypatch.setenv(roots.VARIABLE, f'["{desk.paths.root}"]')
-    said = ""
+    message = ""
     try:
         stage.run(desk.params(source__format=form), desk.paths)
     except ClickflowError as error:
-        said = str(error)
+        message = str(error)
     out = capsys.readouterr()
-    assert WORD not in said + out.out + out.err
+    assert WORD not in message + out.out + out.err
     if desk.paths.ingest_card.exists():
         assert WORD not in desk.paths.ingest_card.read_text()
 
 
 @given(st.text(max_size=60))
 def test_a_shape_has_neither_letter_nor_digit_of_the_text(text: str) -> None:
-    said = shape(text)
-    assert {letter for letter in said if letter.isalnum()} <= set("aA9")
-    assert shape(said) == said
-    assert len(said) <= 41
+    outline = shape(text)
+    assert {letter for letter in outline if letter.isalnum()} <= set("aA9")
+    assert shape(outline) == outline
+    assert len(outline) <= 41

@@ -27,10 +27,10 @@ def test_everybody_has_another_pseudonym_and_all_else_stays(desk: Desk) -> None:
     sealed = {"ingest__encrypt": ["quarantine"]}
     before = desk.ingest()
     events, was = before.events, load_key(desk.paths.home)
-    said = verb.rotate(desk.params(**sealed), desk.paths)
+    report = verb.rotate(desk.params(**sealed), desk.paths)
     now = load_key(desk.paths.home)
-    assert (said["before"], said["key"]) == (key_name(was), key_name(now)) and was != now
-    assert said["accepted"] == before.card["accepted"]
+    assert (report["before"], report["key"]) == (key_name(was), key_name(now)) and was != now
+    assert report["accepted"] == before.card["accepted"]
     after = desk.ingest()
     assert not set(events["user_id"].to_pylist()) & set(after.events["user_id"].to_pylist()) - {None}
     plain = [name for name in events.column_names if name not in ("user_id", "session_id")]
@@ -86,8 +86,8 @@ def test_killed_before_the_new_key_was_there_it_is_made_after_all(desk: Desk) ->
     desk.ingest()
     old, text = load_key(desk.paths.home), (desk.paths.home / "pseudonym.key").read_text()
     (desk.paths.home / RETIRED).write_text(text)
-    said = verb.rotate(desk.params(), desk.paths)
-    assert said["before"] == key_name(old) != said["key"] == key_name(load_key(desk.paths.home))
+    report = verb.rotate(desk.params(), desk.paths)
+    assert report["before"] == key_name(old) != report["key"] == key_name(load_key(desk.paths.home))
     assert (desk.paths.home / RETIRED).read_text() == text
 
 

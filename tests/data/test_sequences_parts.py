@@ -96,10 +96,10 @@ def test_what_is_known_comes_from_the_training_part_alone(tmp_path: Path) -> Non
 
 
 def test_an_items_brand_is_what_most_of_its_events_in_the_training_part_say(tmp_path: Path) -> None:
-    said = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["日", "é", "日", "é"]}
+    brands_seen = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["日", "é", "日", "é"]}
     events = [
         event(MONDAY + n * MINUTE, item=item, brand=brand)
-        for n, (item, brand) in enumerate((item, brand) for item, brands in said.items() for brand in brands)  # type: ignore[attr-defined]
+        for n, (item, brand) in enumerate((item, brand) for item, brands in brands_seen.items() for brand in brands)  # type: ignore[attr-defined]
     ]
     later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, brand="x") for n, item in enumerate("acaceac")]
     build(tmp_path, events + later, settings(valid_share=0.0, drop_repeats=False))
@@ -109,10 +109,10 @@ def test_an_items_brand_is_what_most_of_its_events_in_the_training_part_say(tmp_
 
 
 def test_an_items_name_is_its_most_frequent_by_the_training_part_else_of_later(tmp_path: Path) -> None:
-    said = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["Tür, weiß", None]}
+    names_seen = {"a": ["x", "y", "y", None], "b": ["z", "x"], "c": [None, None], "d": ["Tür, weiß", None]}
     events = [
         event(MONDAY + n * MINUTE, item=item, name=name)
-        for n, (item, name) in enumerate((item, name) for item, names in said.items() for name in names)  # type: ignore[attr-defined]
+        for n, (item, name) in enumerate((item, name) for item, names in names_seen.items() for name in names)  # type: ignore[attr-defined]
     ]
     later = [event(MONDAY + timedelta(days=1) + n * MINUTE, item=item, name="new") for n, item in enumerate("aaaeb")]
     later += [event(MONDAY + timedelta(days=1), kind="search", item=None, name="of nothing")]

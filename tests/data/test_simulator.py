@@ -172,8 +172,8 @@ def test_the_verb_reports_refuses_and_leaves_no_half_log(
 ) -> None:
     out = tmp_path / "deep" / "log"
     simulate.run(events=500, seed=1, out=out, fmt="csv", dirt=0.1, as_json=True)
-    said = json.loads(capsys.readouterr().out)
-    assert said["events"] >= 500 and said["rows"] == said["events"] + said["dirt"]["duplicate"]
+    card = json.loads(capsys.readouterr().out)
+    assert card["events"] >= 500 and card["rows"] == card["events"] + card["dirt"]["duplicate"]
     before = digest(out)
     with pytest.raises(UsageError, match="not an empty folder"):
         simulate.run(events=500, seed=1, out=out, fmt="csv", dirt=0.0, as_json=True)

@@ -66,11 +66,11 @@ def test_what_cannot_be_listed_or_opened_is_an_error(desk: Desk, what: str) -> N
     desk.put("2026/b.csv", HEADER + rows(3))
     assert "2026/b.csv" in _listed_by_a_user(desk.log)
     spoil(desk.log)
-    said = _listed_by_a_user(desk.log)
+    error_text = _listed_by_a_user(desk.log)
     (desk.log / "2026").chmod(0o700)
-    assert re.search(message, said)
-    assert "kept: " in said
-    assert "next: " in said
+    assert re.search(message, error_text)
+    assert "kept: " in error_text
+    assert "next: " in error_text
 
 
 def test_the_pattern_finds_what_a_glob_finds(desk: Desk) -> None:
@@ -107,9 +107,9 @@ def test_another_source_replaces_the_one_before_and_says_so(desk: Desk, capsys: 
     desk.put("other/b.csv", HEADER + rows(20))
     desk.ingest(source__pattern="a.csv")
     assert desk.ingest(source__path="log/other", ingest__missing_sources="stop").card["accepted"] == 20
-    said = " ".join(capsys.readouterr().err.split())
-    assert "the source is another one" in said
-    assert "a.csv, of which 30 events were accepted; they are replaced" in said
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert "the source is another one" in stderr
+    assert "a.csv, of which 30 events were accepted; they are replaced" in stderr
 
 
 MOVES: dict[str, Callable[[Path], object]] = {

@@ -210,9 +210,9 @@ def test_no_password_is_printed(password: str, where: str) -> None:
     word = f"x7{password}q8"
     url = f"postgresql://shop:{word}@h:5/db" if where == "raw" else f"postgresql://h/db?password={word}&sslmode=require"
     for text in (f"cannot find host {word!s}", f"bad url {url}", f'password "{word}" is wrong'):
-        said = databases.without_secrets(text, url)
-        assert word not in said
-        assert url not in said
+        printable = databases.without_secrets(text, url)
+        assert word not in printable
+        assert url not in printable
 
 
 def test_a_short_password_takes_the_whole_message_with_it() -> None:

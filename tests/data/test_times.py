@@ -179,8 +179,8 @@ def test_few_events_long_before_all_others_are_said(desk: Desk) -> None:
     desk.put("a.csv", HEADER + early + b"".join(row(f"2026-01-05 10:{n // 60:02}:{n % 60:02}") for n in range(400)))
     card = desk.ingest().card
     assert card["apart"] == ["1970-01-01", "2000-01-01"]
-    (said,) = remarks.lines(card, desk.paths.quarantine, 1.0, b"")
-    assert said.startswith("few events are of 1970-01-01, 2000-01-01, more than a year before all others")
+    (remark,) = remarks.lines(card, desk.paths.quarantine, 1.0, b"")
+    assert remark.startswith("few events are of 1970-01-01, 2000-01-01, more than a year before all others")
     desk.put("a.csv", HEADER + early * 1 + b"".join(row(f"2026-01-05 10:00:{n:02}") for n in range(60)))
     assert desk.ingest().card["apart"] == [], "one in thirty is a part of the log"
 

@@ -298,9 +298,9 @@ def test_a_bad_optional_value_does_not_cost_the_event(desk: Desk, capsys: Any) -
         "price": {"bad_number": {"count": 4, "source": "a.csv", "line": 2, "text": "99,99"}},
         "quantity": {"bad_number": {"count": 1, "source": "b.csv", "line": 2, "text": "9.9"}},
     }
-    said = summary(outcome.card)
-    assert "price left empty in 4 events, for bad_number; such as '99,99', a.csv, line 2" in said
-    assert "source.decimal" in said
+    text = summary(outcome.card)
+    assert "price left empty in 4 events, for bad_number; such as '99,99', a.csv, line 2" in text
+    assert "source.decimal" in text
     strict = desk.ingest(ingest__bad_optional="quarantine")
     assert strict.card["reasons"] == {"bad_number": 5}
     assert strict.card["unread"] == {}
@@ -325,8 +325,8 @@ def test_currencies_beside_prices_are_counted_and_several_are_said(desk: Desk) -
     desk.put("b.jsonl", line % (b"j", b"GBP 3"))
     two = desk.ingest(source__currency=["€", "EUR"]).card
     assert two["currencies"] == {"EUR": 2, "GBP": 1}, "one that is left empty is seen too"
-    (said,) = [each for each in remarks.lines(two, desk.paths.quarantine, 1.0, b"") if "currencies" in each]
-    assert "(EUR 2, GBP 1)" in said
+    (remark,) = [each for each in remarks.lines(two, desk.paths.quarantine, 1.0, b"") if "currencies" in each]
+    assert "(EUR 2, GBP 1)" in remark
 
 
 def test_ignored_types_are_counted_and_are_no_quarantine(desk: Desk) -> None:

@@ -217,13 +217,13 @@ def test_what_is_known_is_said_with_what_would_do(tmp_path: Path) -> None:
         assert known[part] == pytest.approx(sum(item in items for item in steps) / len(steps), abs=1e-6)
         assert known[part] == pytest.approx(2 / 3, abs=1e-6)
     assert card.coverage["span_days"] == pytest.approx((rows[-1]["event_time"] - MONDAY) / DAY, abs=1e-4)
-    said = "\n".join(card.notes)
-    assert "12 of 72 items are known (have 2 steps in training)" in said
+    notes = "\n".join(card.notes)
+    assert "12 of 72 items are known (have 2 steps in training)" in notes
     # an item that was never seen counts as half a step: four times the log
-    assert "66.7% of the valid steps and 66.7% of the test steps are on one: too few to judge a model" in said
-    assert "About 130 days or 240 sequences of this kind are wanted to know the items of 90% of the steps" in said
-    assert "the test part has 6 sequences: a share measured on 6 is known to ±0.40 at best" in said
-    assert "hours: nothing is learned" not in said
+    assert "66.7% of the valid steps and 66.7% of the test steps are on one: too few to judge a model" in notes
+    assert "About 130 days or 240 sequences of this kind are wanted to know the items of 90% of the steps" in notes
+    assert "the test part has 6 sequences: a share measured on 6 is known to ±0.40 at best" in notes
+    assert "hours: nothing is learned" not in notes
     assert build(tmp_path / "off", rows, settings(min_item_count=2)).notes == ()
 
 

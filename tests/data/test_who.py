@@ -119,8 +119,8 @@ def test_what_the_source_no_longer_has_is_named_and_the_rest_is_said(desk: Desk,
     capsys.readouterr()
     with pytest.raises(DataError, match="the source no longer has"):
         who.run(desk.params(), desk.paths, users, user=None, session=None, as_json=True)
-    said = json.loads(capsys.readouterr().out)["who"]
-    assert {one["id"] for one in said} == {"u1", None}
+    people = json.loads(capsys.readouterr().out)["who"]
+    assert {one["id"] for one in people} == {"u1", None}
 
 
 def test_only_the_key_of_the_events_answers(desk: Desk, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

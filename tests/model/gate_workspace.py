@@ -162,8 +162,8 @@ def metrics(target_ranks: Any) -> dict[str, Any]:
 def _by_rows(losses: NDArray[Any], actions: Mapping[str, Any]) -> dict[str, Any]:
     """accuracy, unless it was not measured, and log_loss, as the rows give them."""
     values = {"accuracy": float(np.mean(losses <= LN2)), "log_loss": float(losses.mean())}
-    said = actions["candidate"]
-    return {name: {"value": round(value, 6)} for name, value in values.items() if said[name]["value"] is not None}
+    cells = actions["candidate"]
+    return {name: {"value": round(value, 6)} for name, value in values.items() if cells[name]["value"] is not None}
 
 
 def _confidence(losses: NDArray[Any], actions: Mapping[str, Any]) -> float:

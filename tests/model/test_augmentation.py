@@ -88,9 +88,9 @@ def test_masks_and_substitutes_have_their_share_and_leave_questions_alone() -> N
 def test_what_past_sessions_said_of_a_changed_step_is_not_used() -> None:
     batch, _ = given_batch(1)
     rows, steps = batch.inputs["item"].shape
-    said = (np.ones((rows, steps, steps), np.float32), np.ones((rows, steps), np.float32))
+    associations = (np.ones((rows, steps, steps), np.float32), np.ones((rows, steps), np.float32))
     changed = augmentation.changed(batch, replace(NOTHING, mask=0.4, reorder=0.4), None, np.random.default_rng(1))
-    beside, support = augmentation.unsaid(said, changed, batch, "next_item")
+    beside, support = augmentation.unsaid(associations, changed, batch, "next_item")
     same = changed.inputs["item"] == batch.inputs["item"]
     assert np.array_equal(support > 0, same)
     kept = changed.targets["next_item"][0] == batch.targets["next_item"][0]

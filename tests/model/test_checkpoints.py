@@ -97,8 +97,8 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_message(damage: str, suffix: str, tmp_path: Path) -> None:
-    said: list[str] = []
-    checkpoints = Checkpoints(tmp_path, 0.0, said.append)
+    lines: list[str] = []
+    checkpoints = Checkpoints(tmp_path, 0.0, lines.append)
     (tmp_path / "step-000000000.safetensors").write_bytes(b"of a kill before its JSON was written")
     for step in (1, 2, 3):
         checkpoints.save(step, Checkpoint({"weights": torch.full((3,), float(step))}, {"step": step}))
@@ -114,17 +114,17 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_message(damage: str, suffix:
     assert checkpoint.state == {"step": 2}
     assert checkpoint.tensors["weights"].tolist() == [2.0, 2.0, 2.0]
     if (damage, suffix) != ("gone", ".json"):
-        assert len(said) == 1
-        assert "step-000000003" in said[0]
+        assert len(lines) == 1
+        assert "step-000000003" in lines[0]
 
 
 def test_where_every_checkpoint_is_damaged_training_starts_anew(tmp_path: Path, undisturbed: Path) -> None:
-    folder, said = tmp_path / "checkpoints", list[str]()
+    folder, lines = tmp_path / "checkpoints", list[str]()
     run(folder)
     for path in folder.glob("*.safetensors"):
         path.write_bytes(b"no tensors")
-    write(run(folder, said.append), tmp_path / "out")
-    assert len(said) == 2
+    write(run(folder, lines.append), tmp_path / "out")
+    assert len(lines) == 2
     assert same(tmp_path / "out", undisturbed)
 
 
@@ -150,8 +150,8 @@ def test_progress_survives_json_to_the_last_digit(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_training(tmp_path: Path, undisturbed: Path) -> None:
     (tmp_path / "file").write_text("where the folder should be")
-    said: list[str] = []
-    write(run(tmp_path / "file" / "checkpoints", said.append), tmp_path / "out")
-    assert said
-    assert all("was not written, training goes on" in line for line in said)
+    lines: list[str] = []
+    write(run(tmp_path / "file" / "checkpoints", lines.append), tmp_path / "out")
+    assert lines
+    assert all("was not written, training goes on" in line for line in lines)
     assert same(tmp_path / "out", undisturbed)

@@ -18,12 +18,12 @@ def test_forms_and_students_stand_side_by_side(tmp_path: Path) -> None:
     import compression
 
     train = log(tmp_path / "train.tsv.gz", 120, 0, clock=True)
-    said = io.StringIO()
+    output = io.StringIO()
     words = ["--train", train, "--tail", "0.2", "--epochs", "1", "--json", tmp_path / "out.json"]
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(sys, "argv", ["compression.py", *map(str, words)])
         compression.main()
-    result = json.loads(said.getvalue())
+    result = json.loads(output.getvalue())
     assert {"none", "int8", "pruned", "int8_pruned", "onnxruntime_dynamic"} < set(result["forms"])
     assert result["forms"]["int8"]["size_mb"] < result["forms"]["none"]["size_mb"]
     (run,) = result["distillation"]["runs"]

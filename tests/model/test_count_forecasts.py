@@ -33,15 +33,15 @@ def fitted(panel: Panel) -> counts.Counts:
 
 def test_quantiles_are_those_of_the_truth_and_cover_it() -> None:
     panel = shop(periods=120)
-    said = fitted(panel.before(60)).about(panel.before(60), means(panel))
+    forecast = fitted(panel.before(60)).about(panel.before(60), means(panel))
     mean = means(panel)[:, 0]
     for at, level in ((1, 0.1), (2, 0.5), (3, 0.9)):
         truth = stats.nbinom.ppf(level, SIZE, SIZE / (SIZE + mean))
-        assert abs(said[:, 0, at].sum() / truth.sum() - 1) < 0.15
+        assert abs(forecast[:, 0, at].sum() / truth.sum() - 1) < 0.15
     later = panel.values[:, 60:]
-    inside = np.mean((later >= said[:, :1, 1]) & (later <= said[:, :1, 3]))
+    inside = np.mean((later >= forecast[:, :1, 1]) & (later <= forecast[:, :1, 3]))
     assert 0.77 < inside < 0.92  # whole numbers lie on the bounds too
-    assert (np.diff(said[..., 1:], axis=-1) >= 0).all() and (said >= 0).all()
+    assert (np.diff(forecast[..., 1:], axis=-1) >= 0).all() and (forecast >= 0).all()
 
 
 def test_a_series_that_is_wider_than_the_others_is_said_to_be() -> None:
@@ -49,8 +49,8 @@ def test_a_series_that_is_wider_than_the_others_is_said_to_be() -> None:
     values[0] = np.where(np.arange(60) % 5 == 0, 50.0, 0.0)
     values[1] = 10.0
     panel = replace(shop(), values=values)
-    said = fitted(panel).about(panel, np.full((80, HORIZON), 10.0))
-    width = said[:, 0, 3] - said[:, 0, 1]
+    forecast = fitted(panel).about(panel, np.full((80, HORIZON), 10.0))
+    width = forecast[:, 0, 3] - forecast[:, 0, 1]
     assert width[0] > 1.3 * np.median(width) > 1.3 * width[1]
 
 
@@ -67,8 +67,8 @@ def test_ten_times_what_is_not_whole_is_ten_times_the_forecast() -> None:
     panel = shop(whole=False)
     panel = replace(panel, values=panel.values * 100)
     more = replace(panel, values=panel.values * 10)
-    said, ten = (fitted(each).about(each, means(each)) for each in (panel, more))
-    np.testing.assert_allclose(ten, said * 10, rtol=0.02)
+    forecast, ten = (fitted(each).about(each, means(each)) for each in (panel, more))
+    np.testing.assert_allclose(ten, forecast * 10, rtol=0.02)
 
 
 def test_what_was_never_sold_and_nothing_to_learn_from_are_no_errors() -> None:
@@ -76,8 +76,8 @@ def test_what_was_never_sold_and_nothing_to_learn_from_are_no_errors() -> None:
     values = panel.values.copy()
     values[3], values[4, :55] = 0.0, np.nan
     never = replace(panel, values=values)
-    said = fitted(never).about(never, np.nan_to_num(np.nanmean(values, 1, keepdims=True)).repeat(HORIZON, 1))
-    assert np.isfinite(said).all() and said[3].max() == 0
+    forecast = fitted(never).about(never, np.nan_to_num(np.nanmean(values, 1, keepdims=True)).repeat(HORIZON, 1))
+    assert np.isfinite(forecast).all() and forecast[3].max() == 0
     assert counts.fit(shop("day")) is None
     assert counts.fit(shop(series=2, periods=20)) is None
     assert counts.fit(replace(panel, values=np.zeros_like(values))) is None
@@ -101,8 +101,8 @@ def test_the_preset_covers_what_is_sold_now_and_then_in_months_too_few_for_a_sea
     look = backtests.plan(known.before(24), 6)
     assert look.origins and not look.weights
     preset = ensemble.fit(known.before(24), 6)
-    said, later = preset.forecast(known.before(24)), values[:, 24:]
-    assert 0.75 < np.mean((later >= said[..., 1]) & (later <= said[..., 3])) < 0.87
+    forecast, later = preset.forecast(known.before(24)), values[:, 24:]
+    assert 0.75 < np.mean((later >= forecast[..., 1]) & (later <= forecast[..., 3])) < 0.87
     assert (preset.weights["intermittent"][1] == preset.weights["intermittent"][3]).all()  # the prior's
 
 

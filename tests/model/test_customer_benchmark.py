@@ -48,13 +48,13 @@ def measure(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callable[..., None], tmp_path: Path) -> None:
     words = ("--horizon-days", str(HORIZON), "--preset", "logistic", "--as-of", "2025-09-15")
-    said = []
+    answers = []
     later = ("c1,2025-10-25T00:00:00,9999", "new,2025-10-20,5")
     for name, extra in (("one", ()), ("two", later)):
         to = ("--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / f"{name}_answers.csv"))
         measure("--log", str(log(tmp_path / f"{name}.csv", extra=extra)), *words, *to, "--importance")
-        said.append((tmp_path / f"{name}_answers.csv").read_text())
-    assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
+        answers.append((tmp_path / f"{name}_answers.csv").read_text())
+    assert answers[0] == answers[1], "what comes after the as-of day and its horizon changes no answer"
     result = json.loads((tmp_path / "one.json").read_text())
     assert set(result["churn"]) == set(result["spend"]) == {"preset", "mean", "rfm", "boosting", "bgnbd"}
     assert set(result["churn"]["preset"]) == {"roc_auc", "average_precision", "log_loss", "ece", "ece_by_chance"}
@@ -64,7 +64,7 @@ def test_it_measures_preset_and_baselines_on_the_same_customers(measure: Callabl
     assert result["churn"]["preset"]["roc_auc"] > 0.6
     assert list(result["importance"].values()) == sorted(result["importance"].values(), reverse=True)
     assert result["spend"]["mean"]["gini"] == pytest.approx(0, abs=1e-9)
-    rows = list(csv.DictReader(said[0].splitlines()))
+    rows = list(csv.DictReader(answers[0].splitlines()))
     assert len(rows) == result["customers"] and set(rows[0]) == {"customer_id", "churn", "spend"}
     assert all(0 <= float(row["churn"]) <= 1 and float(row["spend"]) >= 0 for row in rows)
 
@@ -87,13 +87,13 @@ def test_where_the_log_is_short_for_the_horizon_answers_of_fewer_days_are_learne
 def test_the_preset_may_learn_answers_of_the_horizon_and_of_half_of_it(
     measure: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said, later = [], ("c1,2025-11-20T00:00:00,9999", "new,2025-11-20,5")
+    answers, later = [], ("c1,2025-11-20T00:00:00,9999", "new,2025-11-20,5")
     for name, extra in (("one", ()), ("two", later)):
         file = log(tmp_path / f"{name}.csv", customers=60, days=320, leave=0.1, extra=extra)
         to = ("--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / f"{name}_answers.csv"))
         measure("--log", str(file), "--horizon-days", "60", "--as-of", "2025-09-15", "--half-horizon", *to)
-        said.append((tmp_path / f"{name}_answers.csv").read_text())
-    assert said[0] == said[1], "what comes after the as-of day and its horizon changes no answer"
+        answers.append((tmp_path / f"{name}_answers.csv").read_text())
+    assert answers[0] == answers[1], "what comes after the as-of day and its horizon changes no answer"
     result = json.loads((tmp_path / "one.json").read_text())
     assert list(result["cut_offs"]) == ["60", "30"] and result["cut_offs"]["30"] > result["cut_offs"]["60"]
     assert result["churn"]["preset"]["roc_auc"] > 0.6 and result["preset_seconds"] > 0
@@ -107,10 +107,10 @@ def test_the_error_of_calibration_by_chance_is_that_of_true_probabilities(
     import customer
 
     random = np.random.default_rng(1)
-    said = random.beta(2, 2, 2000)
-    true, lower = ((random.random(2000) < each).astype(float) for each in (said, said - 0.1))
-    right: Any = customer.measured_churn(true, said)
-    wrong: Any = customer.measured_churn(lower, said)
+    predicted = random.beta(2, 2, 2000)
+    true, lower = ((random.random(2000) < each).astype(float) for each in (predicted, predicted - 0.1))
+    right: Any = customer.measured_churn(true, predicted)
+    wrong: Any = customer.measured_churn(lower, predicted)
     assert right["ece_by_chance"] == wrong["ece_by_chance"] == pytest.approx(right["ece"], abs=0.015)
     assert wrong["ece"] > right["ece_by_chance"] + 0.05
 

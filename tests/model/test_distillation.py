@@ -62,8 +62,8 @@ def test_what_is_minimised_is_the_cross_entropy_with_the_teachers_answers(copy: 
     batch = gather(split, cut, network.inputs, asking, KNOWN)
 
     def minimised(weight: float) -> tuple[Step, float]:
-        said = {name: each.at(cut, replace(how, weight=weight)) for name, each in lessons.items()}
-        step = prepare(batch, asking, np.random.default_rng(0), "cpu", lessons=said if weight else None)
+        answers = {name: each.at(cut, replace(how, weight=weight)) for name, each in lessons.items()}
+        step = prepare(batch, asking, np.random.default_rng(0), "cpu", lessons=answers if weight else None)
         return step, float(loss(network, asking, step, network.items[step.rows]).total.detach())
 
     step, objective = minimised(0.7)
@@ -74,8 +74,8 @@ def test_what_is_minimised_is_the_cross_entropy_with_the_teachers_answers(copy: 
         reading = network.read(inputs, network.ready())
         first = replace(reading["next_item"].steps[0], mixture=None)
         scores = ranking.ask("x", replace(reading["next_item"], steps=[first]), row, column)["x"]
-    said = lessons["next_item"].at(cut, how)
-    items, shares = (torch.from_numpy(each)[row, column] for each in (said.answers, said.shares))
+    lesson = lessons["next_item"].at(cut, how)
+    items, shares = (torch.from_numpy(each)[row, column] for each in (lesson.answers, lesson.shares))
     assert ((shares.sum(1) > 0) & (shares.sum(1) < 1)).all()
     soft = (shares * (scores / temperature).log_softmax(1).gather(1, items)).sum(1)
     hard = scores.gather(1, target[row, column].unsqueeze(1)).squeeze(1)
@@ -110,9 +110,9 @@ def test_a_pupil_is_nearer_to_its_teacher_than_the_network_alone_and_is_one_smal
     assert own_teacher is not None
     split = log(150, 0)
     its = train(own_teacher, sizes(split), split, log(40, 1), seed=1_000_003, settings=CPU).network
-    said = [taught(network, spec, log(60, 5))["next_item"] for network in (its, trained.network, alone)]
-    shares = [np.zeros((len(each.answers), KNOWN), np.float32) for each in said]
-    for table, each in zip(shares, said, strict=True):
+    answers = [taught(network, spec, log(60, 5))["next_item"] for network in (its, trained.network, alone)]
+    shares = [np.zeros((len(each.answers), KNOWN), np.float32) for each in answers]
+    for table, each in zip(shares, answers, strict=True):
         np.put_along_axis(table, each.answers.astype(np.int64), each.shares, axis=1)
     first = shares[0]
     apart = [float((first * (np.log(first.clip(1e-9)) - np.log(other.clip(1e-9)))).sum()) for other in shares[1:]]

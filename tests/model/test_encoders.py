@@ -232,15 +232,15 @@ def test_an_answer_is_the_mixture_of_softmax_copy_and_associations() -> None:
     module = head.associations
     support = torch.from_numpy(TABLE.support)[items[0]]
     logits = module.attention(readouts, states)[0, 3] + module.trust * torch.log1p(support)
-    said = torch.zeros(KNOWN)
+    associated = torch.zeros(KNOWN)
     for weight, item in zip(logits[[0, 2, 3]].softmax(-1), (5, 5, 9), strict=True):
         for neighbour, count in zip(TABLE.items[item], TABLE.counts[item], strict=True):
-            said[neighbour] += weight * count / (TABLE.support[item] + module.doubt.exp())
+            associated[neighbour] += weight * count / (TABLE.support[item] + module.doubt.exp())
     scores = head.query(last) @ table.t()
     scores[5], scores[9] = scores[5] + 1.0, scores[9] - 2.0  # one step back, and none
     generated = scores[2:].softmax(-1)
-    left = softmax + associations * (1 - said.sum())
-    expected = torch.cat([torch.zeros(2), left * generated]) + associations * said
+    left = softmax + associations * (1 - associated.sum())
+    expected = torch.cat([torch.zeros(2), left * generated]) + associations * associated
     expected[5] += copy * (copied[0] + copied[1])
     expected[9] += copy * copied[2]
     torch.testing.assert_close(answers, expected, atol=1e-6, rtol=1e-5)

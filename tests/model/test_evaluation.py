@@ -498,18 +498,18 @@ def test_what_a_champion_may_have_learned_from_is_marked_by_time(shop, tmp_path)
         rows = evaluate.rows(measured, "next_item")["seen_champion"].to_numpy(zero_copy_only=False)
         return rows, measured.metrics["seen"]["champion"]
 
-    rows, said = marked()
+    rows, seen = marked()
     assert not rows.any()
-    assert said["share"] == 0
+    assert seen["share"] == 0
     split = open_split(store, "test")
     answers = np.concatenate([split.time[a + 1 : b] for a, b in pairwise(split.offsets)])
     end = int(np.median(answers))
-    rows, said = marked(seen_until=iso(end), data_sha256="another")
+    rows, seen = marked(seen_until=iso(end), data_sha256="another")
     assert np.array_equal(rows, answers <= end)
-    assert said == {"until": iso(end), "share": round(float((answers <= end).mean()), 6)}
-    rows, said = marked(seen_until=None, data_sha256="another")
+    assert seen == {"until": iso(end), "share": round(float((answers <= end).mean()), 6)}
+    rows, seen = marked(seen_until=None, data_sha256="another")
     assert all(each is None for each in rows)
-    assert said == {"until": None, "share": None}
+    assert seen == {"until": None, "share": None}
 
 
 def test_rows_are_their_customers_and_where_nobody_is_known_their_sessions(tmp_path):

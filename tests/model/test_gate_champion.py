@@ -232,9 +232,9 @@ def test_what_the_champion_may_have_learned_from_does_not_count_for_it(root: Pat
     comparison = rule(paths, "not inferior to the champion")
     assert comparison["evidence"]["seen_by_champion"] == pytest.approx(behind.mean(), abs=1e-5)
     assert comparison["evidence"]["observed"] == pytest.approx(0.25, abs=0.05)
-    said = f"{behind.mean():.1%} of the test rows were left out: version 3 may have learned from them"
-    assert said in comparison["text"]
-    assert said in decision(paths)["summary"]
+    sentence = f"{behind.mean():.1%} of the test rows were left out: version 3 may have learned from them"
+    assert sentence in comparison["text"]
+    assert sentence in decision(paths)["summary"]
     assert rule(paths, "no slice drops: length")["passed"] is True
 
 

@@ -46,8 +46,8 @@ def test_numpy_answers_what_torch_says_to_the_last_digits(known: Panel) -> None:
     with torch.no_grad():
         states, _ = recurrent["decoder"](z, recurrent["encoder"](x)[1])
         hidden = torch.relu(torch.cat([states, z], -1) @ weights["hidden.weight"].T + weights["hidden.bias"])
-        said = torch.nn.functional.softplus(hidden @ weights["out.weight"].T + weights["out.bias"])
-        want = torch.relu(gru.answers(said)).numpy() * held.level(rows, np.full(12, 70))[:, None, None]
+        outputs = torch.nn.functional.softplus(hidden @ weights["out.weight"].T + weights["out.bias"])
+        want = torch.relu(gru.answers(outputs)).numpy() * held.level(rows, np.full(12, 70))[:, None, None]
     np.testing.assert_allclose(model.forecast(known), want, rtol=1e-9, atol=1e-12)
 
 

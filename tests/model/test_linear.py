@@ -44,12 +44,12 @@ def test_nothing_later_is_read_and_the_season_reads_the_cycles_that_were_over(st
 def test_a_series_is_answered_alone_as_among_others_and_a_year_is_found(known: Panel) -> None:
     model = linear.fit(known.before(56), HORIZON)
     assert model is not None
-    said = model.forecast(known.before(56))
-    np.testing.assert_array_equal(model.forecast(known.before(56).rows(np.array([4])))[0], said[4])
+    forecast = model.forecast(known.before(56))
+    np.testing.assert_array_equal(model.forecast(known.before(56).rows(np.array([4])))[0], forecast[4])
     after = known.following(56, HORIZON)
     usual = known.values[:, 44:56].mean(1, keepdims=True)
-    assert np.abs(said[..., 2] - after).sum() < 0.6 * np.abs(usual - after).sum()
-    assert 0.6 < np.mean((after >= said[..., 1]) & (after <= said[..., 3])) < 0.95
+    assert np.abs(forecast[..., 2] - after).sum() < 0.6 * np.abs(usual - after).sum()
+    assert 0.6 < np.mean((after >= forecast[..., 1]) & (after <= forecast[..., 3])) < 0.95
     assert linear.fit(shop("day"), HORIZON) is None
     assert linear.fit(shop(series=4, periods=16), HORIZON) is None
 

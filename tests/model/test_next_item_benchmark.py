@@ -34,11 +34,11 @@ def measured(*words: str | Path) -> Any:
     """What it prints, in this process."""
     import next_item
 
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(sys, "argv", ["next_item.py", *map(str, words)])
         next_item.main()
-    return json.loads(said.getvalue())
+    return json.loads(output.getvalue())
 
 
 def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":

@@ -56,8 +56,8 @@ def test_an_order_is_no_clock_and_nothing_pretends_it_were(
     assert (np.diff(train.time)[np.diff(np.repeat(np.arange(train.n_sequences), train.lengths)) == 0] > 0).all()
 
     stage.run(params, paths, "next_step")
-    said = capsys.readouterr().err
-    assert "it is trained without hour, weekday, gap, since_start" in said
+    stderr = capsys.readouterr().err
+    assert "it is trained without hour, weekday, gap, since_start" in stderr
     assert read_json(paths.trained("next_step") / "model.json")["inputs"] == ["item", "action"]
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")

@@ -86,9 +86,9 @@ def test_a_champion_that_is_fetched_first_is_told_of_without_alarm(
         current.refresh_here()
         assert current.health()[MODEL].next == "wait: it is fetched from the registry"
         assert ("not as it was recorded" in current.health()[MODEL].problem) == spoilt
-        said = capsys.readouterr().err
-        assert ("warning" in said) == spoilt
-        assert MODEL in said
+        stderr = capsys.readouterr().err
+        assert ("warning" in stderr) == spoilt
+        assert MODEL in stderr
         if not spoilt:
             shutil.move(paths.home / "aside", folder)
 

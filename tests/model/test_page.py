@@ -116,12 +116,12 @@ def test_answers_after_each_step_are_those_of_the_public_route(
     assert (answer["version"], answer["first"], answer["count"]) == (1, 0, len(steps))
     for place in range(len(steps)):
         question = {"history": steps[: place + 1], "k": 4}
-        said = ask("POST", "/v1/predict", json=question).json()["answers"]
+        public = ask("POST", "/v1/predict", json=question).json()["answers"]
         own = answer["outputs"]
-        assert own["purchase"]["values"][place] == pytest.approx(said["purchase"]["probability"], abs=2e-6)
+        assert own["purchase"]["values"][place] == pytest.approx(public["purchase"]["probability"], abs=2e-6)
         classes = dict(zip(own["next_action"]["names"], own["next_action"]["values"][place], strict=True))
-        assert classes == pytest.approx(said["next_action"]["classes"], abs=2e-6)
-        ranked = [(each["item"], each["score"]) for each in said["next_item"]["items"]]
+        assert classes == pytest.approx(public["next_action"]["classes"], abs=2e-6)
+        ranked = [(each["item"], each["score"]) for each in public["next_item"]["items"]]
         assert [item for item, _ in own["next_item"]["top"][place]] == [item for item, _ in ranked]
         assert [p for _, p in own["next_item"]["top"][place]] == pytest.approx([p for _, p in ranked], abs=2e-6)
         one = {"history": steps[: place + 1], "items": ["5"]}
@@ -217,10 +217,10 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
     for run in ("gone", "earlier", "../../checkout", "latest"):
         entries = ledger.read(ledger.path(here))
         ledger.append(ledger.path(here), entries, action="promote", model=served.model, facts={"run_id": run}, **line)
-    for run, said in (("earlier", "hold"), ("latest", "promote")):
+    for run, verdict in (("earlier", "hold"), ("latest", "promote")):
         run_paths = Paths(home / "runs" / run)
         shutil.copytree(Paths(folder).sequences("session"), run_paths.sequences("session"))
-        write_json(run_paths.gate(served.model) / "decision.json", {"decision": said, "summary": "", "rules": []})
+        write_json(run_paths.gate(served.model) / "decision.json", {"decision": verdict, "summary": "", "rules": []})
     look()
     assert state["gate"]["decision"] == "promote"
     one = ask("GET", f"/v1/console/subjects/session/{state['visits'][0]['id']}").json()
@@ -242,11 +242,11 @@ def test_where_nothing_was_run_by_hand_the_visits_and_the_decision_are_those_of_
         assert ask("GET", "/v1/console/models").json()["models"][-1]["promotable"] is promotable, artefact
     integrity.seal(file.parent)
     file.write_text(file.read_text().replace("promote", "bromote"))
-    for language, said in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
+    for language, reason in (("en", "it is not what the stage wrote"), ("zh", "与该阶段写出的内容不符")):
         shown = ask("GET", "/v1/console/models").json()
         assert shown["models"][-1]["gate"] is None
         assert str(file) in shown["note"][language]
-        assert said in shown["note"][language]
+        assert reason in shown["note"][language]
     assert ask("GET", "/v1/console/models").status_code == 200
 
 
@@ -283,17 +283,17 @@ def test_what_the_registry_said_before_is_shown_at_once_while_it_is_asked_again(
     monkeypatch.setattr(registry.Registry, "_verb", verb)
     ask = client(served, extra={"params": params, "paths": Paths(tmp_path)})
 
-    def said(query: str = "") -> tuple[Any, ...]:
+    def status(query: str = "") -> tuple[Any, ...]:
         answer = ask("GET", f"/v1/console/status{query}").json()
         return answer["models"][served.model]["candidate"], answer["stale"], answer["note"], len(calls), answer["made"]
 
-    first = said()
+    first = status()
     assert first[:4] == (1, False, "", 1)
-    assert said() == first
+    assert status() == first
     monkeypatch.setattr(registry, "FRESH", -1.0)
-    assert said() == (1, True, "", 1, first[4]), "nobody is asked for this answer"
-    assert said("?fresh=true")[:4] == (2, False, "", 2)
-    candidate, stale, note, times, _ = said("?fresh=true")
+    assert status() == (1, True, "", 1, first[4]), "nobody is asked for this answer"
+    assert status("?fresh=true")[:4] == (2, False, "", 2)
+    candidate, stale, note, times, _ = status("?fresh=true")
     assert (candidate, stale, times) == (2, False, 3) and note["en"] == "MLflow is away"
 
 
@@ -364,13 +364,13 @@ def test_what_is_wrong_is_said_in_the_language_that_is_asked_for(served: Served,
     assert first["next"]["zh"] == "请腾出一些空间；它会在 5 分钟内自行重试"
     assert (second["name"]["zh"], second["what"]) == ("应答日志", {"en": "[Errno 28]"})
     for language, title, where in (("en-GB", "There is no such thing", "here"), ("zh-CN,zh;q=0.9", "没有此项", "此处")):
-        said = ask("GET", "/v1/console/subjects/session/none", headers={"accept-language": language}).json()
-        assert said["title"] == title
-        assert where in said["detail"]
-        assert "none" in said["detail"]
+        problem = ask("GET", "/v1/console/subjects/session/none", headers={"accept-language": language}).json()
+        assert problem["title"] == title
+        assert where in problem["detail"]
+        assert "none" in problem["detail"]
     long = {"model": served.model, "history": [{"item": "5"}] * 2001}
-    said = ask("POST", "/v1/console/answers", json=long, headers={"accept-language": "zh-CN"}).json()
-    assert said["detail"] == "$.history 有 2,001 步；最多取 2,000 步"
+    problem = ask("POST", "/v1/console/answers", json=long, headers={"accept-language": "zh-CN"}).json()
+    assert problem["detail"] == "$.history 有 2,001 步；最多取 2,000 步"
     assert ask("GET", "/nowhere", headers={"accept-language": "zh-CN"}).json()["detail"] == "没有此路径"
 
 
@@ -467,8 +467,8 @@ def test_a_champion_is_changed_by_who_may_and_by_the_command_lines_own_rules(
     assert ask("POST", f"{place}/rollback", headers=own["eve"], json=body).status_code == 200
     assert ran.pop() == (("rollback", served.model, "--reason=-- it was better", "--to=1"), "eve")
     for reason in ("a\0b", "two\nlines", ""):  # no word of a command, and no other line of what people read
-        said = ask("POST", f"{place}/rollback", headers=own["eve"], json={"to": 1, "reason": reason})
-        assert said.status_code == 422, reason
+        response = ask("POST", f"{place}/rollback", headers=own["eve"], json={"to": 1, "reason": reason})
+        assert response.status_code == 422, reason
     good = {"reason": "good"}
     assert ask("POST", f"{place}/promote", headers=own["eve"], json=good).status_code == 404, "there is no decision"
     decision = {"decision": "promote", "summary": "", "rules": []}

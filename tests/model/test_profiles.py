@@ -165,9 +165,9 @@ def test_the_gate_holds_segments_that_another_sample_would_not_give(
     monkeypatch.setattr(verb, "_worse_than_rfm", lambda _: True)
     text = inside.params.read_text(encoding="utf-8")
     try:
-        for rule, said in (({"min_stability": 1.0}, "min_stability 1"), ({"worse_than_rfm": "hold"}, "RFM")):
+        for rule, reason in (({"min_stability": 1.0}, "min_stability 1"), ({"worse_than_rfm": "hold"}, "RFM")):
             inside.params.write_text(yaml.safe_dump(params | {"gate": {"profiles": rule}}), encoding="utf-8")
-            with pytest.raises(DataError, match=f"the segments are held: .*{said}"):
+            with pytest.raises(DataError, match=f"the segments are held: .*{reason}"):
                 call("profiles", "--segments", "4", "--out", str(tmp_path / "held"))
             assert not (tmp_path / "held").exists()
             beside = verb.beside(load(inside.params), "churn", 4)
@@ -189,9 +189,9 @@ def test_what_is_read_lies_before_the_cut_off(inside: Paths) -> None:
     for row in range(0, len(own), 7):
         steps = np.arange(split.begin[own.sequence[row]], split.end[own.sequence[row]])
         assert (split.time[steps] < cut_off[own.sequence[row]]).all()
-        item, said = split.item[steps], weight[split.action[steps]]
+        item, weights = split.item[steps], weight[split.action[steps]]
         known = (item >= 2) & (item < card.known)
-        assert own.seen[row, : card.known - 2].sum() == pytest.approx(said[known].sum())
+        assert own.seen[row, : card.known - 2].sum() == pytest.approx(weights[known].sum())
 
 
 def test_what_cannot_be_profiled_is_refused(inside: Paths, tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def test_a_run_again_changes_nothing_and_says_so(
     inode = (tmp_path / "out").stat().st_ino
     capsys.readouterr()
     card = scoring(*folders, tmp_path / "out", sql=True)
-    said = capsys.readouterr().err
-    assert said.count("7 of 7 partitions are there already") == 2
+    stderr = capsys.readouterr().err
+    assert stderr.count("7 of 7 partitions are there already") == 2
     assert card["rows"] == {"items.parquet": 2000, "actions.parquet": 400}
     assert (sha256_folder(tmp_path / "out"), (tmp_path / "out").stat().st_ino) == (before, inode)
     assert database.read_bytes() == bytes_before
@@ -243,9 +243,9 @@ def test_a_table_with_other_columns_is_left_alone(folders: Folders, database: Pa
         con.execute(f"CREATE TABLE {ITEMS} (batch TEXT, partition BIGINT, session_id TEXT, user_id TEXT, rank TEXT)")
     with pytest.raises(UsageError) as error:
         scoring(*folders, None, sql=True)
-    said = str(error.value)
-    assert "lacks last_event, item_id, probability; rank is TEXT, not SMALLINT" in said
-    assert f"ALTER TABLE {ITEMS} ADD COLUMN probability REAL" in said
+    message = str(error.value)
+    assert "lacks last_event, item_id, probability; rank is TEXT, not SMALLINT" in message
+    assert f"ALTER TABLE {ITEMS} ADD COLUMN probability REAL" in message
     assert rows(database)[ITEMS] == []
 
 

@@ -137,7 +137,7 @@ def test_what_is_read_otherwise_than_it_stands_there_is_said(read: Read) -> None
     text += (
         "a,2025-01-01,0,2.5,x\nb,2025-01-01,9,0,x\nold,2025-01-01,4,1,x\nold,2025-01-20,-9,1,x\nno,2025-02-01,0,1,x\n"
     )
-    said = " | ".join(read(text).notes)
+    notes = " | ".join(read(text).notes)
     for part in (
         "columns that are not read: shop",
         "81 rows of 85 have a price that is no number above 0",
@@ -147,7 +147,7 @@ def test_what_is_read_otherwise_than_it_stands_there_is_said(read: Read) -> None
         "1 periods have fewer than 0 units (returns)",
         "1 series of 4 sold nothing at all",
     ):
-        assert part in said
+        assert part in notes
     cut = read(HEAD + rows(DAYS[:36]) + "late,2025-02-05,7\n", "month")
     assert (
         "11 rows, 27 units, of a month that the file does not cover are left out, and with them 1 series"

@@ -380,9 +380,9 @@ def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths, ro
     assert asyncio.run(ask([]))["fallback"] == "no_history"
     without = [{name: value for name, value in day.items() if name != "price"} for day in days]
     for wrong, word in ((days[:9] + days[10:], "none left out"), ([{"item": "5"}] * 3, "series"), (without, "prices")):
-        said = asyncio.run(ask(wrong))
-        assert (said["status"], said["where"]) == (422, "$.history")
-        assert word in said["detail"]
+        problem = asyncio.run(ask(wrong))
+        assert (problem["status"], problem["where"]) == (422, "$.history")
+        assert word in problem["detail"]
 
 
 def test_the_outlook_is_the_champion_s_as_of_the_end_of_the_log(shop: Paths) -> None:

@@ -41,11 +41,11 @@ def test_every_kind_of_answer_comes_with_the_version_that_gave_it(ask: Ask, serv
     assert (first["model"], first["version"], first["fallback"]) == (served.model, 1, None)
     assert len(first["items"]) == 5
     assert "7" not in {item["item"] for item in first["items"]}
-    said = ask("POST", "/v1/predict", json={"history": VISIT, "k": 3}).json()
-    assert {name: answer["kind"] for name, answer in said["answers"].items()} == {
+    predicted = ask("POST", "/v1/predict", json={"history": VISIT, "k": 3}).json()
+    assert {name: answer["kind"] for name, answer in predicted["answers"].items()} == {
         output.name: output.kind for output in served.outputs
     }
-    assert sum(said["answers"]["next_action"]["classes"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(predicted["answers"]["next_action"]["classes"].values()) == pytest.approx(1, abs=1e-3)
     best = first["items"][0]
     given = ask("POST", "/v1/score", json={"history": VISIT, "items": [best["item"], "none of these"]}).json()
     assert given["scores"] == [pytest.approx(best["score"], rel=1e-5), None]
@@ -70,8 +70,8 @@ def test_what_the_model_does_not_know_is_named_and_counted(served: Served) -> No
     none = ask("POST", "/v1/score", json={"history": VISIT, "items": ["gone", "gone too"]}).json()
     assert none["scores"] == [None, None]
     assert none["unknown"] == [{"where": "items", "count": 2, "some": ["gone", "gone too"]}]
-    said = ask("POST", "/v1/predict", json={"history": history}).json()
-    assert said["answers"]["next_item"]["reason"] == "unknown_items"
+    predicted = ask("POST", "/v1/predict", json={"history": history}).json()
+    assert predicted["answers"]["next_item"]["reason"] == "unknown_items"
     assert "unknown" not in ask("POST", "/v1/recommend", json={"history": VISIT}).json()
     metrics = ask("GET", "/metrics").text
     assert f'clickflow_unknown_total{{model="{served.model}",where="history"}} 24.0' in metrics
@@ -154,19 +154,19 @@ def test_segments_and_forecasts_are_told_where_they_were_made(served: Served, tm
     for folder, route in ((profiles, "segments"), (demand, "forecasts")):
         integrity.seal(folder)
         (folder / "card.json").write_bytes((folder / "card.json").read_bytes().replace(b"1", b"3", 1))
-        said = ask("GET", f"/v1/{route}")
-        assert said.status_code == 503 and "card.json has changed" in said.json()["detail"]
-        assert f"clickflow {folder.name} --out" in said.json()["next"]
+        response = ask("GET", f"/v1/{route}")
+        assert response.status_code == 503 and "card.json has changed" in response.json()["detail"]
+        assert f"clickflow {folder.name} --out" in response.json()["next"]
 
 
 def test_an_answer_is_explained(ask: Ask) -> None:
-    said = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 2}).json()
+    recommended = ask("POST", "/v1/recommend", json={"history": VISIT, "k": 2}).json()
     response = ask("POST", "/v1/explain", json={"history": VISIT, "output": "next_item"})
     assert response.status_code == 200
     explanation = response.json()
     assert explanation["version"] == 1
-    assert explanation["target"] == said["items"][0]["item"]
-    assert explanation["answer"] == pytest.approx(said["items"][0]["score"], rel=1e-5)
+    assert explanation["target"] == recommended["items"][0]["item"]
+    assert explanation["answer"] == pytest.approx(recommended["items"][0]["score"], rel=1e-5)
     assert {tuple(each["steps"]) for each in explanation["effects"]} == {(0,), (1,)}
     assert set(explanation["sentences"]) == {"en", "zh"}
     alike = ask("GET", f"/v1/similar/{explanation['target']}").json()["items"]

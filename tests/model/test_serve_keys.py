@@ -120,8 +120,10 @@ def test_what_one_did_is_named_to_who_may_see_people_alone(served: Served, tmp_p
         "POST", "/v1/events", headers=headers["shop"], json={"session": "eve", "events": [{"item": "a secret"}, *VISIT]}
     )
     for name, some in (("shop", []), ("ann", ["a secret"])):
-        said = ask("POST", "/v1/recommend", headers=headers[name], json={"session": "eve", "exclude": ["gone"]}).json()
-        assert said["unknown"][0] == {"where": "history", "count": 1, "some": some}
-        assert said["unknown"][1]["some"] == ["gone"], "what it asks itself"
+        answer = ask(
+            "POST", "/v1/recommend", headers=headers[name], json={"session": "eve", "exclude": ["gone"]}
+        ).json()
+        assert answer["unknown"][0] == {"where": "history", "count": 1, "some": some}
+        assert answer["unknown"][1]["some"] == ["gone"], "what it asks itself"
     sent = ask("POST", "/v1/recommend", headers=headers["shop"], json={"history": [{"item": "new"}]}).json()
     assert sent["unknown"][0]["some"] == ["new"]

@@ -187,10 +187,10 @@ def test_keys_limits_and_faults_are_the_same_on_the_way_that_skips_starlettes_la
             ask("POST", "/v1/recommend", content=b"{", headers={"Host": "evil.example"}),
         ]
         header_sets = [{name: text for name, text in one.headers.items() if name not in OWN} for one in each]
-        said = [one.json() | {"request": "", "detail": ""} for one in each]
+        bodies = [one.json() | {"request": "", "detail": ""} for one in each]
         if what == "rate":
             header_sets = [headers | {"retry-after": ""} for headers in header_sets]
-        outcomes.append(([one.status_code for one in each], header_sets, said, counted(application)))
+        outcomes.append(([one.status_code for one in each], header_sets, bodies, counted(application)))
     assert outcomes[0] == outcomes[1]
     assert wanted[what] in outcomes[0][0]
     refused = outcomes[0][1][outcomes[0][0].index(wanted[what])]

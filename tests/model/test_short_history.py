@@ -35,10 +35,10 @@ def test_four_fifths_lie_between_the_quantiles_though_little_is_known(step: Any,
     horizon = 4 if step == "week" else 6
     panel = lumpy(step, periods + horizon)
     known = panel.before(periods)
-    said, later = ensemble.fit(known, horizon).forecast(known), panel.following(periods, horizon)
+    forecast, later = ensemble.fit(known, horizon).forecast(known), panel.following(periods, horizon)
     own, *local = (
         scores.summary(later, each, np.ones(len(later)))
-        for each in (said, *(method(known, horizon) for method in LOCAL.values()))
+        for each in (forecast, *(method(known, horizon) for method in LOCAL.values()))
     )
     assert 0.72 < own["coverage_80"] < 0.9
     assert own["weighted_quantile_loss"] < 1.06 * min(each["weighted_quantile_loss"] for each in local)

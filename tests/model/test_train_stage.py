@@ -44,10 +44,10 @@ def test_the_same_bytes_whatever_becomes_of_mlflow(
         "model.json",
         "weights.safetensors",
     ]
-    said = capsys.readouterr().err
-    assert "epoch 2/2" in said
-    assert "events/s" in said
-    assert "the CPU" in said or "cuda" in said
+    stderr = capsys.readouterr().err
+    assert "epoch 2/2" in stderr
+    assert "events/s" in stderr
+    assert "the CPU" in stderr or "cuda" in stderr
     described = json.loads((out / "model.json").read_text())
     assert described["data_sha256"] == card.sha256
     assert described["weights_sha256"] == sha256(out / "weights.safetensors")

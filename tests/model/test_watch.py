@@ -35,21 +35,21 @@ def paths(drawn: Paths, undrawn: None) -> Paths:
     return drawn
 
 
-def broken(said: Any) -> list[set[str]]:
+def broken(result: Any) -> list[set[str]]:
     """What broke in each window, the oldest first."""
-    return [set(window["broken"]) for window in said["models"][MODEL]["windows"]]
+    return [set(window["broken"]) for window in result["models"][MODEL]["windows"]]
 
 
-def bounds(said: Any, window: int = -1) -> dict[str, Any]:
-    return {bound["name"]: bound for bound in said["models"][MODEL]["windows"][window]["bounds"]}
+def bounds(result: Any, window: int = -1) -> dict[str, Any]:
+    return {bound["name"]: bound for bound in result["models"][MODEL]["windows"][window]["bounds"]}
 
 
 @pytest.mark.usefixtures("figures_rendered")
 def test_where_nothing_has_moved_nothing_is_called_for(drawn: Paths) -> None:
-    said = call("watch")
-    assert said["retrain"] == []
-    assert "nothing breaches: 0 of 5 windows" in said["why"]
-    latest = bounds(said)
+    result = call("watch")
+    assert result["retrain"] == []
+    assert "nothing breaches: 0 of 5 windows" in result["why"]
+    latest = bounds(result)
     assert all(bound["value"] is not None for bound in latest.values()), "every bound was judged"
     assert 0 < latest["popularity"]["value"] < latest["popularity"]["limit"]
     at_evaluation = read_json(_home() / f"models/{MODEL}/1.evaluation/reference.json")["metrics"]
@@ -60,8 +60,8 @@ def test_where_nothing_has_moved_nothing_is_called_for(drawn: Paths) -> None:
     # the same once more is the same, and a person sees a table and where the report is
     integrity.verify_files(drawn.watch, "watch.json", "report.html", home=None)
     report = (drawn.watch / "report.html").read_bytes()
-    as_of = said["as_of"]
-    assert call("watch", "--as-of", as_of) == said
+    as_of = result["as_of"]
+    assert call("watch", "--as-of", as_of) == result
     page = (drawn.watch / "report.html").read_bytes()
     assert report == page
     for outside in (b"http://", b"https://", b"<script", b"<link"):
@@ -83,9 +83,9 @@ def test_other_items_call_for_retraining(paths: Paths) -> None:
         columns["item"][:] = 201 - (columns["item"] - 2)  # the most frequent item becomes the rarest
 
     change_later(paths, 3, reverse)
-    said = call("watch")
-    assert said["retrain"] == [MODEL]
-    causes = broken(said)
+    result = call("watch")
+    assert result["retrain"] == [MODEL]
+    causes = broken(result)
     assert all("popularity" in window for window in causes[-3:])
     assert not any("popularity" in window for window in causes[:2])
     assert not any({"hour", "session_length", "event_types"} & window for window in causes)
@@ -97,10 +97,10 @@ def test_another_mix_of_actions_calls_for_retraining(paths: Paths) -> None:
         columns["action"][views[::3]] = 1
 
     change_later(paths, 2, carts)
-    said = call("watch")
-    assert said["retrain"] == [MODEL]
-    assert all("event_types" in window for window in broken(said)[-2:])
-    assert not any("popularity" in window for window in broken(said))
+    result = call("watch")
+    assert result["retrain"] == [MODEL]
+    assert all("event_types" in window for window in broken(result)[-2:])
+    assert not any("popularity" in window for window in broken(result))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_items_that_the_champion_has_never_seen_are_counted_and_fail_nothing(pat
     table = paths.sequences("session") / "vocabulary.parquet"
     _rename_half(table)
     integrity.seal(table.parent)
-    said = call("watch")
-    unknown = bounds(said)["unknown_items"]
+    result = call("watch")
+    unknown = bounds(result)["unknown_items"]
     assert unknown["breach"]
     assert unknown["value"] == pytest.approx(0.5, abs=0.15)
     predictions = call("score", MODEL, "--all", "--since", "48", "--out", str(paths.root / "predictions"))
@@ -153,9 +153,9 @@ def test_a_champion_that_answers_worse_breaches_by_its_metrics_alone(paths: Path
             columns[name][:] = columns[name][order]
 
     change_later(paths, 2, pass_on)
-    said = call("watch")
-    assert said["retrain"] == [MODEL]
-    for window in broken(said)[-2:]:
+    result = call("watch")
+    assert result["retrain"] == [MODEL]
+    for window in broken(result)[-2:]:
         assert {"recall@20", "mrr@20"} <= window
         assert not {"popularity", "hour", "price", "event_types", "session_length"} & window
 
@@ -165,9 +165,9 @@ def test_a_single_breach_is_not_enough_nor_one_that_is_over(paths: Paths) -> Non
         columns["action"][:] = 1
 
     change_later(paths, 1, carts)
-    said = call("watch")
-    assert said["retrain"] == []
-    assert "too few windows breach: 1 of 5 windows, 2 are needed" in said["why"]
+    result = call("watch")
+    assert result["retrain"] == []
+    assert "too few windows breach: 1 of 5 windows, 2 are needed" in result["why"]
     param(paths, "breaches: 2", "breaches: 1")
     assert call("watch")["retrain"] == [MODEL]
 
@@ -207,10 +207,10 @@ def test_what_came_after_as_of_is_not_looked_at(paths: Paths) -> None:
 
 def test_what_cannot_be_judged_says_why(paths: Paths) -> None:
     param(paths, "min_sequences: 50", "min_sequences: 5000")
-    said = call("watch")
-    assert said["retrain"] == []
-    assert "nothing could be judged" in said["why"]
-    assert "5000 are needed" in bounds(said)["hour"]["why"]
+    result = call("watch")
+    assert result["retrain"] == []
+    assert "nothing could be judged" in result["why"]
+    assert "5000 are needed" in bounds(result)["hour"]["why"]
     param(paths, "min_sequences: 5000", "min_sequences: 50")
     param(paths, "gap_minutes: 30", "gap_minutes: 20")
     call("sequences", "session", as_json=False)
@@ -221,9 +221,9 @@ def test_without_a_champion_there_is_nothing_to_watch(
     paths: Paths, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path_factory.mktemp("empty")))
-    said = call("watch")
-    assert said["retrain"] == []
-    assert "no champion yet" in said["why"]
+    result = call("watch")
+    assert result["retrain"] == []
+    assert "no champion yet" in result["why"]
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(paths: Paths) -> None:
@@ -258,11 +258,11 @@ def test_in_a_narrow_terminal_each_bound_stands_whole() -> None:
     }
     screen = Console(width=80, file=StringIO())
     screen.print(report.console_text(content, [verdict]))
-    said = screen.file.getvalue()  # type: ignore[attr-defined]
-    assert "…" not in said
-    assert said.count("≤1.041") == 5
-    assert said.count(".863✗") == 5
-    assert "300.8 days old" in said
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert text.count("≤1.041") == 5
+    assert text.count(".863✗") == 5
+    assert "300.8 days old" in text
 
 
 def test_a_page_says_of_a_loss_what_is_the_most_and_each_reason_once() -> None:

@@ -58,8 +58,8 @@ def served(folder: Path) -> Iterator[Path]:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            said = (folder / "sshd.log").read_text()
-            assert server.poll() is None and time.monotonic() < until, f"the SSH server did not start: {said}"
+            server_log = (folder / "sshd.log").read_text()
+            assert server.poll() is None and time.monotonic() < until, f"the SSH server did not start: {server_log}"
             time.sleep(0.1)
         yield folder / "home"
     finally:

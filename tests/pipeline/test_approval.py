@@ -233,7 +233,7 @@ def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path
     """A rejection without a reason is asked about again; then a word that counts."""
     no = {"chosen_options": ["Reject"], "params_input": {"reason": " "}}
     yes = {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}}
-    states, said, (question, again) = run(airflow_server, gated, [no, yes])
+    states, arguments, (question, again) = run(airflow_server, gated, [no, yes])
     assert (states["approve.next_step"], states["promote"]) == ("success", "success")
     for part in (
         "with the params of the commit",
@@ -245,7 +245,7 @@ def test_the_question_has_the_figures_and_the_answer_reaches_promote(gated: Path
         assert part in question
         assert part in again
     assert "report.html" in question
-    answers = json.loads(said.partition("--answers ")[2].removesuffix(" --json"))["next_step"]
+    answers = json.loads(arguments.partition("--answers ")[2].removesuffix(" --json"))["next_step"]
     assert (answers["answer"], answers["by"], answers["reason"]) == ("approve", "ada", "fine")
     notices = [json.loads(line) for line in (Path(os.environ["CLICKFLOW_HOME"]) / "notices.jsonl").open()]
     assert {notice["kind"] for notice in notices} == {"waiting"}

@@ -50,12 +50,12 @@ def test_killed_here_it_goes_on_there_with_the_same_bytes(worker: Path, tmp_path
     travelling_training.run(worker, tmp_path / "alone", tmp_path / "expected")
     assert steps(tmp_path / "store") == []
 
-    said = tmp_path / "said"
-    assert train(said, worker, tmp_path / "one", tmp_path / "out", tmp_path / "store") == -signal.SIGKILL
+    log = tmp_path / "said"
+    assert train(log, worker, tmp_path / "one", tmp_path / "out", tmp_path / "store") == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
 
-    assert train(said, worker, tmp_path / "two", tmp_path / "out") == 0
-    assert "2 checkpoints came from" in said.read_text()
+    assert train(log, worker, tmp_path / "two", tmp_path / "out") == 0
+    assert "2 checkpoints came from" in log.read_text()
     for name in ("weights.safetensors", "history.json"):
         assert sha256(tmp_path / "out" / name) == sha256(tmp_path / "expected" / name)
     assert list((tmp_path / "store").rglob("step-*")) == []
@@ -76,14 +76,14 @@ def test_the_newer_of_here_and_there_counts(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     (here / "step-000000005.json").write_text("{}")
-    said: list[str] = []
-    Mirror(repository, "mark", said.append).fetch(here)
+    lines: list[str] = []
+    Mirror(repository, "mark", lines.append).fetch(here)
     assert sorted(path.name for path in here.iterdir()) == [
         "step-000000005.json",
         "step-000000007.json",
         "step-000000007.safetensors",
     ]
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 @pytest.mark.slow
@@ -98,6 +98,6 @@ def test_a_remote_that_cannot_be_reached_is_told_once_and_training_goes_on(
     (tmp_path / "file").write_text("where the folder should be")
     dvc(repository, "remote", "add", "--default", "store", str(tmp_path / "file/store"))
     travelling_training.run(repository, tmp_path / "home", tmp_path / "out")
-    said = capsys.readouterr().out
-    assert said.count("the DVC remote does not take them") == 1
+    stdout = capsys.readouterr().out
+    assert stdout.count("the DVC remote does not take them") == 1
     assert (tmp_path / "out/weights.safetensors").is_file()

@@ -122,8 +122,8 @@ def test_where_nothing_is_new_there_is_nothing_to_do(growing: Path, _ran: Ran) -
 
     committed(growing, {"source.sql_query": "events"})
     table = opened(growing, "table", **{"source.kind": "sql"})
-    said: list[str] = []
-    assert runs.unchanged(table, said.append) == ""
+    lines: list[str] = []
+    assert runs.unchanged(table, lines.append) == ""
     (growing / "params.yaml").write_text(was)
     commit(growing, "as before")
 

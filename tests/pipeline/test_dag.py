@@ -201,11 +201,11 @@ def test_ctrl_c_and_a_kill_end_the_run_and_what_it_has_started(shop: Path, root:
         _until(lambda: (home / "begun").exists() or child.poll() is not None, 400)
         assert child.poll() is None
         os.kill(child.pid, how)
-        _, said = child.communicate(timeout=200)
+        _, stderr = child.communicate(timeout=200)
     finally:
         child.kill()
     assert child.returncode == (130 if how == signal.SIGINT else -how)
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     # Killed outright it can end nothing itself: what it has started sees that, a moment later.
     _until(lambda: not _left(home) or how == signal.SIGINT, 60)
     assert _left(home) == []

@@ -31,8 +31,8 @@ def test_each_decision_has_a_number_of_its_own(root):
     numbers = [page.name[:4] for page in pages]
     assert len(numbers) == len(set(numbers))
     for page, number in zip(pages, numbers, strict=True):
-        said = re.match(r"# (\d+)", page.read_text(encoding="utf-8"))
-        assert said is None or int(said[1]) == int(number), page.name
+        heading = re.match(r"# (\d+)", page.read_text(encoding="utf-8"))
+        assert heading is None or int(heading[1]) == int(number), page.name
 
 
 def test_the_paths_that_contributors_read_of_exist(root):

@@ -57,19 +57,19 @@ def make(clone: Path, path: Path, *words: str) -> "subprocess.CompletedProcess[s
 
 
 def test_make_alone_says_what_there_is(clone: Path, bare: Path) -> None:
-    said = make(clone, bare)
-    assert said.returncode == 0
+    done = make(clone, bare)
+    assert done.returncode == 0
     for target in ["demo", "up", "down", "doctor", "test", "quick", "lint", "types", "clean"]:
-        assert f"make {target} " in said.stdout
+        assert f"make {target} " in done.stdout
     assert not (clone / ".venv").exists()
 
 
 def test_a_missing_git_is_named_with_the_line_that_installs_it(clone: Path, bare: Path) -> None:
     give(bare, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    said = make(clone, bare, "demo")
-    assert said.returncode != 0
-    assert "git is needed" in said.stderr
-    assert "sudo apt-get install git" in said.stderr
+    done = make(clone, bare, "demo")
+    assert done.returncode != 0
+    assert "git is needed" in done.stderr
+    assert "sudo apt-get install git" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_python_that_will_not_do_is_named(clone: Path, bare: Path, python: str
     give(bare, "git", "#!/bin/sh\n")
     if python:
         give(bare, "python3", python)
-    said = make(clone, bare, "environment")
-    assert said.returncode != 0
-    assert message in said.stderr
-    assert "sudo apt-get install python3" in said.stderr
+    done = make(clone, bare, "environment")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "sudo apt-get install python3" in done.stderr
     assert not (clone / ".venv").exists()
 
 
@@ -107,8 +107,8 @@ def test_an_environment_that_is_there_is_left_alone(clone: Path, bare: Path, tar
     content = b"".join((clone / name).read_bytes() for name in FILES[1:])
     for stamp in (".built", ".built-dev"):
         (clone / ".venv" / stamp).write_text(f"{hashlib.sha256(content).hexdigest()} {clone}")
-    said = make(clone, bare, "--always-make", target)
-    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    done = make(clone, bare, "--always-make", target)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_demo_needs_no_developers_packages(clone: Path, bare: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_installation_that_takes_its_time_says_that_it_is_at_work(clone: Path
     (clone / ".venv/lib/python3/site-packages/one-1.dist-info").mkdir(parents=True)
     give(clone / ".venv/bin", "python", "#!/bin/sh\n")
     give(clone / ".venv/bin", "uv", f"#!/bin/sh\nexec {sleep} 1\n")
-    said = make(clone, bare, "environment")
-    assert said.returncode == 0, said.stderr
-    assert "s, 1 packages are in place" in said.stdout
-    assert said.stdout.rstrip().splitlines()[-1].startswith("environment: ready after")
+    done = make(clone, bare, "environment")
+    assert done.returncode == 0, done.stderr
+    assert "s, 1 packages are in place" in done.stdout
+    assert done.stdout.rstrip().splitlines()[-1].startswith("environment: ready after")

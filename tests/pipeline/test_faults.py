@@ -41,9 +41,9 @@ def test_a_remote_lost_in_mid_run_fails_the_stage_which_keeps_its_work(
     assert "remote can be reached" in fault.value.next_step
     store.unlink()
     (tmp_path / "unplugged").rename(store)
-    said: list[str] = []
-    assert "check" in runs.run_stage(run, "check", [ingest], said.append)
-    assert any("is cached" in line for line in said), said
+    lines: list[str] = []
+    assert "check" in runs.run_stage(run, "check", [ingest], lines.append)
+    assert any("is cached" in line for line in lines), lines
 
 
 @pytest.fixture

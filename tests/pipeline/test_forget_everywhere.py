@@ -110,10 +110,10 @@ def test_no_byte_of_workspace_cache_remote_runs_or_mlflow_names_a_forgotten_pers
     assert any("mlartifacts" in str(path) for path in shop.home.rglob("predictions.parquet"))
     evaluated = {path: pq.read_metadata(path).num_rows for path in shop.home.glob("mlartifacts/**/predictions.parquet")}
 
-    said = json.loads(shop("clickflow", "forget", person["id"], "--json"))
-    assert said["unreached"] == []
+    result = json.loads(shop("clickflow", "forget", person["id"], "--json"))
+    assert result["unreached"] == []
     assert naming(names, *places) == []
-    assert said["models"] == {"next_step": [1]} and said["runs"] == ["before"]
+    assert result["models"] == {"next_step": [1]} and result["runs"] == ["before"]
     for path, rows in evaluated.items():
         assert pq.read_metadata(path).num_rows < rows
     for report in shop.home.glob("mlartifacts/**/report.html"):

@@ -46,7 +46,7 @@ def test_every_field_says_what_it_is_for_and_stands_in_a_section(params: Params)
 
 
 def test_what_is_filled_in_becomes_params_that_are_valid(root: Path, params: Params) -> None:
-    said = {
+    form = {
         "source_kind": "files",
         "source_path": " data/raw/log.csv ",
         "preset": "rees46",
@@ -57,7 +57,7 @@ def test_what_is_filled_in_becomes_params_that_are_valid(root: Path, params: Par
         "overrides": {"seed": 7},
         "note": "why",
     }
-    request = forms.read({**defaults(params), **said}, params)
+    request = forms.read({**defaults(params), **form}, params)
     assert request.values == {
         "source.kind": "files",
         "source.path": "data/raw/log.csv",

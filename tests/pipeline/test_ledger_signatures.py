@@ -79,9 +79,9 @@ def test_the_key_is_made_once_and_is_private(tmp_path: Path, capsys: pytest.Capt
     key, public = tmp_path / "ledger.key", tmp_path / "ledger.pub"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     secret = key.read_text().strip()
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("made a key for the ledger") == 1
-    assert secret not in said.out + said.err + public.read_text() + (tmp_path / "ledger.jsonl").read_text()
+    output = capsys.readouterr()
+    assert (output.out + output.err).count("made a key for the ledger") == 1
+    assert secret not in output.out + output.err + public.read_text() + (tmp_path / "ledger.jsonl").read_text()
     # Who has the public key alone can check, and not write.
     key.unlink()
     assert len(ledger.read(tmp_path / "ledger.jsonl")) == 4

@@ -51,8 +51,8 @@ def listed(shop: Path) -> dict[str, dict[str, Any]]:
     """`clickflow runs`, by the day in the run's name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(shop)
-        said = CliRunner().invoke(cli.app, ["runs", "--json"]).stdout
-    return {entry["id"].split("__")[1][:10]: entry for entry in json.loads(said)["runs"]}
+        stdout = CliRunner().invoke(cli.app, ["runs", "--json"]).stdout
+    return {entry["id"].split("__")[1][:10]: entry for entry in json.loads(stdout)["runs"]}
 
 
 @pytest.mark.usefixtures("airflow")

@@ -25,8 +25,8 @@ def publish(*words: str) -> dict[str, Any]:
     result = CliRunner().invoke(cli.app, ["publish", *words, "--json"])
     if result.exception:
         raise result.exception
-    said: dict[str, Any] = json.loads(result.stdout)
-    return said
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def here(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 
 
 def test_without_a_server_there_is_no_page_and_it_says_so(here: Paths) -> None:
-    said = publish(f"{MODEL}/report.html={here.evaluation(MODEL)}/report.html")
-    assert said["links"] == {}
-    assert said["why"] == f"sqlite:///{here.home / 'mlflow.db'} is no server with pages"
+    answer = publish(f"{MODEL}/report.html={here.evaluation(MODEL)}/report.html")
+    assert answer["links"] == {}
+    assert answer["why"] == f"sqlite:///{here.home / 'mlflow.db'} is no server with pages"
     assert not (here.home / "mlflow.db").exists(), "nothing is opened for it"
 
 

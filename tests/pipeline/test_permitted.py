@@ -123,14 +123,14 @@ def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
     with pytest.raises(UsageError, match="is the run another"):
         pulled(id="another")
 
-    said = {"answer": "approve", "by": "ada", "at": "2026-01-05T10:00:00+00:00", "reason": ""}
+    answer = {"answer": "approve", "by": "ada", "at": "2026-01-05T10:00:00+00:00", "reason": ""}
     with pytest.raises(UsageError, match=r"is not what approve\.next_step was answered"):
-        journal.as_answered(run, "approve.next_step", said)  # nobody was asked
-    journal.answered(run, "approve.next_step", {**said, "answer": "none"})
+        journal.as_answered(run, "approve.next_step", answer)  # nobody was asked
+    journal.answered(run, "approve.next_step", {**answer, "answer": "none"})
     with pytest.raises(UsageError, match="is not what"):
-        journal.as_answered(run, "approve.next_step", said)
-    journal.answered(run, "approve.next_step", said)
-    assert journal.as_answered(run, "approve.next_step", said) == said
+        journal.as_answered(run, "approve.next_step", answer)
+    journal.answered(run, "approve.next_step", answer)
+    assert journal.as_answered(run, "approve.next_step", answer) == answer
 
     opened = shop.parent / "home/logs/few-rights/run.json"
     whole, other_name = opened.read_bytes(), opened.read_bytes().replace(b'"person"', b'"persom"')
@@ -146,12 +146,12 @@ def test_who_writes_xcoms_changes_neither_the_run_nor_what_a_person_said(
     with pytest.raises(UsageError, match="is another run than was opened: its person"):
         pulled(person="ada")
     with pytest.raises(UsageError, match=r"is not what approve\.next_step was answered"):
-        journal.as_answered(pulled(), "approve.next_step", {**said, "by": "eve"})
-    assert journal.as_answered(pulled(), "approve.next_step", said) == said
+        journal.as_answered(pulled(), "approve.next_step", {**answer, "by": "eve"})
+    assert journal.as_answered(pulled(), "approve.next_step", answer) == answer
     journal.forget_answer(pulled(), "approve.next_step")
     (shop.parent / "home/logs/few-rights/approve.next_step.answer.json").unlink()
     with pytest.raises(UsageError, match="is not what"):
-        journal.as_answered(run, "approve.next_step", said)
+        journal.as_answered(run, "approve.next_step", answer)
 
 
 def test_the_commit_decides_what_is_open(shop: Path) -> None:

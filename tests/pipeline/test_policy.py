@@ -40,7 +40,7 @@ def listening(status: int = 200) -> Iterator[tuple[int, list[dict[str, Any]]]]:
 
 def tell(home: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The lines that a notice leaves, and what was said."""
-    said: list[str] = []
+    printed: list[str] = []
     notices.tell(
         home,
         "failed",
@@ -49,18 +49,18 @@ def tell(home: Path) -> tuple[list[dict[str, Any]], list[str]]:
         dag="retrain",
         run="manual__2026-01-05T00:00:00+00:00",
         next_step="make room",
-        say=said.append,
+        say=printed.append,
     )
-    return [json.loads(line) for line in (home / notices.FILE).read_text().splitlines()], said
+    return [json.loads(line) for line in (home / notices.FILE).read_text().splitlines()], printed
 
 
 def test_without_addresses_a_notice_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLICKFLOW_NOTICES", raising=False)
     monkeypatch.setenv("CLICKFLOW_UI", "http://shop:8080/")
-    (line,), said = tell(tmp_path / "home")
+    (line,), printed = tell(tmp_path / "home")
     assert (line["kind"], line["next"]) == ("failed", "make room")
     assert line["link"] == "http://shop:8080/dags/retrain/runs/manual__2026-01-05T00%3A00%3A00%2B00%3A00"
-    assert said == []
+    assert printed == []
     tell(tmp_path / "home")
     assert len((tmp_path / "home" / notices.FILE).read_text().splitlines()) == 2
 
@@ -68,9 +68,9 @@ def test_without_addresses_a_notice_is_a_line(tmp_path: Path, monkeypatch: pytes
 def test_a_notice_reaches_every_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as (one, first), listening() as (two, second):
         monkeypatch.setenv("CLICKFLOW_NOTICES", f"json://127.0.0.1:{one}, json://127.0.0.1:{two}/hook")
-        lines, said = tell(tmp_path)
+        lines, printed = tell(tmp_path)
     assert [line["kind"] for line in lines] == ["failed"]
-    assert said == []
+    assert printed == []
     for came in (first, second):
         (message,) = came
         assert message["title"] == "clickflow: retrain has failed"
@@ -86,11 +86,11 @@ def test_an_address_that_does_not_answer_fails_nothing_and_is_not_told(
 ) -> None:
     with listening() as (port, came):
         monkeypatch.setenv("CLICKFLOW_NOTICES", f"{address},json://127.0.0.1:{port}")
-        lines, said = tell(tmp_path)
+        lines, printed = tell(tmp_path)
     assert [line["kind"] for line in lines] == ["failed", "unsent"]
     assert len(came) == 1  # the other address
-    assert "CLICKFLOW_NOTICES" in said[0]
-    assert "hunter2" not in json.dumps(lines) + "".join(said) + "".join(capfd.readouterr())
+    assert "CLICKFLOW_NOTICES" in printed[0]
+    assert "hunter2" not in json.dumps(lines) + "".join(printed) + "".join(capfd.readouterr())
 
 
 def test_a_server_that_refuses_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +102,6 @@ def test_a_server_that_refuses_is_no_success(tmp_path: Path, monkeypatch: pytest
 
 def test_a_home_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    said: list[str] = []
-    notices.tell(tmp_path / "home", "late", title="t", text="x", dag="d", run="r", next_step="", say=said.append)
-    assert "could not be written" in said[0]
+    printed: list[str] = []
+    notices.tell(tmp_path / "home", "late", title="t", text="x", dag="d", run="r", next_step="", say=printed.append)
+    assert "could not be written" in printed[0]

@@ -114,10 +114,10 @@ def test_who_ignores_being_asked_is_killed(folder: Path) -> None:
 
 def test_stopping_ends_a_program_in_good_order(folder: Path) -> None:
     stage = "trap 'echo tidied up; exit 5' INT; touch begun; while true; do sleep 0.05; done"
-    said: list[str] = []
+    lines: list[str] = []
 
     def say(line: str) -> None:
-        said.append(line)
+        lines.append(line)
 
     ends: list[process.Finished] = []
     run = threading.Thread(
@@ -127,7 +127,7 @@ def test_stopping_ends_a_program_in_good_order(folder: Path) -> None:
     until(lambda: (folder / "begun").exists(), "the program never began")
     process.stop_all()
     run.join(30)
-    assert said == ["tidied up"]
+    assert lines == ["tidied up"]
     assert ends[0].code == 5
     gone(folder)
 

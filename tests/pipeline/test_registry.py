@@ -129,9 +129,9 @@ def test_a_decision_against_an_older_champion_is_refused(here: Paths) -> None:
     candidate(here, "one")
     call("promote")
     candidate(here, "two", champion=0)
-    said = refusal()
-    assert "clickflow open" in said
-    assert "champion is 1 now" in said
+    text = refusal()
+    assert "clickflow open" in text
+    assert "champion is 1 now" in text
     refusal()
     registry = state(here)
     assert registry["aliases"]["champion"] == 1
@@ -196,8 +196,8 @@ def test_the_real_command_line_is_quiet(bare: Paths) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["models"][0]["outcome"] == "promoted"
     own = ("ledger.key", "ledger.pub", "has been waited for")  # the last on a machine that is busy
-    said = [line for line in done.stderr.splitlines() if not any(words in line for words in own)]
-    assert not said, "MLflow and its migrations speak"
+    noise = [line for line in done.stderr.splitlines() if not any(words in line for words in own)]
+    assert not noise, "MLflow and its migrations speak"
 
 
 def test_the_version_keeps_report_decision_and_params(here: Paths) -> None:

@@ -108,10 +108,10 @@ def test_a_registry_that_cannot_be_reached_is_named(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     candidate(bare, "one")
     for verb in (["promote"], ["status"], ["open"]):
-        said = call(*verb, fails=code)
-        assert uri in said
-        assert "MLFLOW_TRACKING_URI" in said
-        assert ("cannot be used: Connection refused\n" in said) == uri.startswith("http")
+        text = call(*verb, fails=code)
+        assert uri in text
+        assert "MLFLOW_TRACKING_URI" in text
+        assert ("cannot be used: Connection refused\n" in text) == uri.startswith("http")
     assert lines(bare) == []
 
 
@@ -169,6 +169,6 @@ def test_who_waits_for_mlflow_is_told_for_what(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(mlflow_client, "say", say)
     with mlflow_client.reaching("http://me:secret@shop:5000"), mlflow_client.reaching("http://shop:5000"):
         assert heard.wait(60)
-    (said,) = texts
-    assert said.startswith("MLflow at http://…@shop:5000 has been waited for")
-    assert "is given up after about" in said
+    (line,) = texts
+    assert line.startswith("MLflow at http://…@shop:5000 has been waited for")
+    assert "is given up after about" in line

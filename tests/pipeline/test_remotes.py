@@ -40,13 +40,13 @@ class Worker:
         run = runs.open_run(self.url, self.home, name, values or {}, compiled=plan, say=quiet, **more)
         return json.dumps(run.travelling())
 
-    def here(self, said: str) -> Run:
+    def here(self, message: str) -> Run:
         self.monkeypatch.setenv("CLICKFLOW_REPOSITORY", self.url)
         self.monkeypatch.setenv("CLICKFLOW_HOME", str(self.home))
-        return workspace.here(json.loads(said))
+        return workspace.here(json.loads(message))
 
-    def stage(self, said: str, stage: str, parts: list[fragments.Fragments]) -> fragments.Fragments:
-        ended = runs.run_stage(self.here(said), stage, parts, quiet)
+    def stage(self, message: str, stage: str, parts: list[fragments.Fragments]) -> fragments.Fragments:
+        ended = runs.run_stage(self.here(message), stage, parts, quiet)
         return json.loads(json.dumps(ended))  # type: ignore[no-any-return]
 
 
@@ -76,16 +76,16 @@ def test_two_workers_with_nothing_in_common_but_git_and_the_remote_make_one_run(
 ) -> None:
     one, two = (Worker(tmp_path / name, url, monkeypatch) for name in ("one", "two"))
     plan = graph.load(shop)
-    said = one.open(plan, "spread", {"simulator.events": 77}, note="two machines", reason="by hand")
-    assert str(tmp_path) not in said
-    ingest = one.stage(said, "ingest", [])
-    check = two.stage(said, "check", [ingest])
-    train = one.stage(said, "train@next_step", [ingest, check])
-    recorded = runs.record(two.here(said), [ingest, check, train], quiet)
+    message = one.open(plan, "spread", {"simulator.events": 77}, note="two machines", reason="by hand")
+    assert str(tmp_path) not in message
+    ingest = one.stage(message, "ingest", [])
+    check = two.stage(message, "check", [ingest])
+    train = one.stage(message, "train@next_step", [ingest, check])
+    recorded = runs.record(two.here(message), [ingest, check, train], quiet)
 
     bare = tmp_path / "shop.git"
     assert git(bare, "rev-parse", "refs/runs/spread").strip() == recorded
-    results = runs.results(one.here(said), quiet)
+    results = runs.results(one.here(message), quiet)
     assert results.is_relative_to(one.home)
     assert (results / "models/next_step/weights").is_file()
     assert any((remote / "files/md5").iterdir())

@@ -14,5 +14,5 @@ def test_the_metric_is_that_by_which_the_gate_says_it_went(tmp_path: Path, prima
     folder = tmp_path / "reports/next_step/gate"
     folder.mkdir(parents=True)
     write_json(folder / "decision.json", {"decision": "promote", "metrics": metrics, "primary": primary})
-    said = results.decisions(tmp_path)
-    assert said == {"next_step": {"decision": "promote", "metric": primary, "value": metrics.get(primary)}}
+    decisions = results.decisions(tmp_path)
+    assert decisions == {"next_step": {"decision": "promote", "metric": primary, "value": metrics.get(primary)}}

@@ -115,8 +115,8 @@ def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path, airf
     ]
     confs: list[dict[str, Any]] = [{"reason": "clicks fell after the release"}, *(conf for conf, _ in refused)]
     done = run(airflow_server, rolling, confs)
-    code, said = done[0]
-    assert code == 0, said
+    code, output = done[0]
+    assert code == 0, output
     folder, *words = json.loads((home / "said").read_text())
     assert words == ["rollback", MODEL, "--reason", "clicks fell after the release", "--json"]
     assert folder.startswith(str(home / "workspaces"))
@@ -126,10 +126,10 @@ def test_the_verb_runs_with_the_reason_and_the_news_goes_out(rolling: Path, airf
     assert json.loads(extra)["models"] == {MODEL: 3}
     assert json.loads(extra)["rollback"] == "clicks fell after the release"
 
-    for (code, said), (_, message) in zip(done[1:], refused, strict=True):
+    for (code, output), (_, message) in zip(done[1:], refused, strict=True):
         assert code == 1
-        assert "task failed with exit code 2" in said
-        assert message in said
+        assert "task failed with exit code 2" in output
+        assert message in output
     notices = [json.loads(line) for line in (home / "notices.jsonl").open()]
     assert [notice["title"] for notice in notices] == ["clickflow: rollback has failed at rollback"] * 2
     assert "version 9 of next_step is not registered" in notices[-1]["text"]

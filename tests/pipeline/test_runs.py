@@ -79,9 +79,9 @@ def test_runs_are_listed_with_what_became_of_them(judged: Path) -> None:
     commit(judged, "bad data")
     with pytest.raises(runs.StageFailed):
         whole(judged, home(), "bad")
-    said = clickflow(judged, "runs")
-    bad, good = said["runs"]
-    assert (said["total"], bad["id"], good["id"]) == (2, "bad", "first")
+    listed = clickflow(judged, "runs")
+    bad, good = listed["runs"]
+    assert (listed["total"], bad["id"], good["id"]) == (2, "bad", "first")
     assert good["state"] == "recorded"
     assert good["params"] == {"simulator.events": 500}
     assert good["models"] == {"next_step": {"decision": "hold", "metric": "mrr@20", "value": 0.25}}
@@ -125,12 +125,12 @@ def test_a_run_comes_back_bit_for_bit_here_and_elsewhere(judged: Path, _ran: Ran
 def test_nothing_is_lost_by_checking_a_run_out(judged: Path) -> None:
     assert "did you mean 'first'?" in clickflow(judged, "checkout", "frist", ok=False)
     (judged / "check.sh").write_text("# worked on\n")
-    said = clickflow(judged, "checkout", "first", ok=False)
-    assert "would be lost: check.sh (not as the commit has it)" in said
-    assert "--into" in said
+    text = clickflow(judged, "checkout", "first", ok=False)
+    assert "would be lost: check.sh (not as the commit has it)" in text
+    assert "--into" in text
     (judged / "notes.md").write_text("to be kept\n")
-    said = clickflow(judged, "checkout", "first", ok=False)
-    assert "would be lost: check.sh, notes.md (not as the commit has it)" in said
+    text = clickflow(judged, "checkout", "first", ok=False)
+    assert "would be lost: check.sh, notes.md (not as the commit has it)" in text
     (judged / "notes.md").unlink()
     git(judged, "checkout", "--", "check.sh")
 
@@ -188,9 +188,9 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
     for path in (failure, failure.parent):
         os.utime(path, (past, past))
 
-    said = clickflow(judged, "prune", "--keep", "1", "--days", "30", "--dry-run")
-    assert {run["id"] for run in said["kept"]} == {"first", "run-1", "run-2", "champion"}
-    assert [(gone["id"], gone["what"]) for gone in said["removed"]] == [("failed", "workspaces")]
+    report = clickflow(judged, "prune", "--keep", "1", "--days", "30", "--dry-run")
+    assert {run["id"] for run in report["kept"]} == {"first", "run-1", "run-2", "champion"}
+    assert [(gone["id"], gone["what"]) for gone in report["removed"]] == [("failed", "workspaces")]
     assert failure.exists()
 
     later = datetime.now(UTC) + timedelta(days=31)
@@ -202,8 +202,8 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
     }
     assert {(gone.id, gone.what) for gone in doomed} >= {("champion", "reference"), ("failed", "workspaces")}
 
-    said = clickflow(judged, "prune", "--keep", "1", "--days", "0")
-    assert {run["id"] for run in said["kept"]} == {"first", "run-1", "run-2"}
+    report = clickflow(judged, "prune", "--keep", "1", "--days", "0")
+    assert {run["id"] for run in report["kept"]} == {"first", "run-1", "run-2"}
     assert not failure.parent.exists()
     assert git(judged, "for-each-ref", "--format=%(refname)", "refs/runs").split() == [
         "refs/runs/first",
@@ -229,8 +229,8 @@ def test_old_runs_go_and_those_that_matter_stay(judged: Path) -> None:
         os.utime(file, (past, past))
     would = clickflow(judged, "prune", "--objects", "--days", "30", "--dry-run")
     assert there() == before
-    said = clickflow(judged, "prune", "--objects", "--days", "30")
-    assert [gone for gone in said["removed"] if "objects" in gone["what"]] == would["removed"][-2:]
+    report = clickflow(judged, "prune", "--objects", "--days", "30")
+    assert [gone for gone in report["removed"] if "objects" in gone["what"]] == would["removed"][-2:]
     kept_names = named[0] | named[2]
     for now, was in zip(there(), before, strict=True):
         assert was & kept_names == now & kept_names
@@ -249,7 +249,7 @@ def test_references_go_at_the_repository_too(judged: Path, tmp_path: Path, monke
     for run in opened:
         git(tmp_path / "shop.git", "update-ref", run.reference, "main")
     monkeypatch.setenv("CLICKFLOW_REPOSITORY", url)
-    said = clickflow(judged, "prune", "--keep", "0", "--days", "0")
-    assert said["kept"] == []
+    report = clickflow(judged, "prune", "--keep", "0", "--days", "0")
+    assert report["kept"] == []
     assert git(tmp_path / "shop.git", "for-each-ref", "refs/runs") == ""
     assert clickflow(judged, "runs")["total"] == 0

@@ -85,9 +85,9 @@ def test_a_full_remote_is_named_and_the_work_is_not_done_again(
     assert "No space left on device" in error.value.what
     assert "has room" in error.value.next_step
     ballast.unlink()
-    said: list[str] = []
-    assert "ingest" in runs.run_stage(run, "ingest", [], said.append)
-    assert not any(line.startswith("> ") for line in said), "the stage was done again"
+    lines: list[str] = []
+    assert "ingest" in runs.run_stage(run, "ingest", [], lines.append)
+    assert not any(line.startswith("> ") for line in lines), "the stage was done again"
 
 
 @pytest.mark.slow

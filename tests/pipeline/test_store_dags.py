@@ -27,7 +27,7 @@ SCORED = {
 }
 
 
-def said(retrain: list[str], why: str, *, stale: bool = False) -> dict[str, Any]:
+def watch_answer(retrain: list[str], why: str, *, stale: bool = False) -> dict[str, Any]:
     """What the verb answers."""
     window = {"since": "2026-01-31", "until": "2026-02-01", "broken": ["popularity"] if retrain else [], "bounds": []}
     return {
@@ -102,8 +102,8 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(
     quiet = "next_step: nothing breaches: 0 of 5 windows"
     loud = "next_step: 2 of 5 windows breach, the latest by popularity"
 
-    def answers(**said: Any) -> None:
-        (shop / "answers.json").write_text(json.dumps(said))
+    def answers(**by_verb: Any) -> None:
+        (shop / "answers.json").write_text(json.dumps(by_verb))
         commit(shop)
 
     with (shop / "params.yaml").open("a", encoding="utf-8") as params:
@@ -117,7 +117,7 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(
         assert "next_step has no champion yet" in done.logs["score.next_step"]
         assert done.events == []
 
-        answers(score=SCORED, champion=3, watch=said([], quiet, stale=True), canary={"canaries": {}})
+        answers(score=SCORED, champion=3, watch=watch_answer([], quiet, stale=True), canary={"canaries": {}})
         done = ran(airflow, "score", {"top": 7, "since_hours": None}, "2026-02-03T06:00:00+00:00")
         assert done.code == 0, done.said[-3000:]
         assert set(done.states.values()) == {"success"}
@@ -148,7 +148,7 @@ def test_each_says_what_it_found_or_is_skipped_with_its_reason(
         assert "60 hours old" in notice["text"]
 
         ended = {"call": "promote", "version": 4, "text": "version 4 is champion now: not worse by 0.01"}
-        answers(champion=3, watch=said(["next_step"], loud), canary={"canaries": {"next_step": ended}})
+        answers(champion=3, watch=watch_answer(["next_step"], loud), canary={"canaries": {"next_step": ended}})
         called = ran(airflow, "watch", {"models": ["next_step"]}, "2026-02-05T06:00:00+00:00")
         assert called.code == 0, called.said[-3000:]
         assert called.states["call"] == "success"

@@ -310,8 +310,8 @@ def test_nothing_that_the_platform_starts_tells_of_its_use(tmp_path: Path) -> No
     ask = "from mlflow.telemetry.utils import is_telemetry_disabled as off; print(off())"
     for silent in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         alone = {**os.environ, silent: env[silent]}
-        said = subprocess.run([sys.executable, "-c", ask], env=alone, capture_output=True, text=True, check=True)
-        assert said.stdout.split()[-1] == "True"
+        done = subprocess.run([sys.executable, "-c", ask], env=alone, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1] == "True"
     assert configuration.airflow(given, Ports(1, 2))["usage_data_collection"] == {"enabled": "False"}
 
 

@@ -68,11 +68,11 @@ def one_line(*words: str) -> str:
     return re.sub(r"[\s│]+", " ", CliRunner().invoke(cli.app, words).stdout)
 
 
-def refused(paths: Paths, *said: str) -> None:
+def refused(paths: Paths, *expected: str) -> None:
     """It is refused with these words and a way back, by a line in the ledger, and nobody is champion."""
     outcome = promote()
     assert outcome["outcome"] == "refused"
-    for words in said:
+    for words in expected:
         assert words in outcome["error"]
     assert any(way in outcome["next_step"] for way in ("dvc repro", "checkout", "clickflow evaluate"))
     assert lines(paths)[-1]["action"] == "refuse"
@@ -182,8 +182,8 @@ def test_the_ledger_names_who_asked_who_agreed_and_what_was_changed(
     git(here.root, "commit", "--quiet", "--all", "--message", "somebody must agree")
     paths = recorded(here, {"models.next_step.budget.epochs": 3}, monkeypatch)
     assert promote()["outcome"] == "held"
-    said = {"answer": "approve", "by": "Ada L.", "at": "2026-01-05T10:00:00+00:00", "reason": "looked"}
-    assert promote("--answers", json.dumps({MODEL: said}))["outcome"] == "promoted"
+    answer = {"answer": "approve", "by": "Ada L.", "at": "2026-01-05T10:00:00+00:00", "reason": "looked"}
+    assert promote("--answers", json.dumps({MODEL: answer}))["outcome"] == "promoted"
     facts = lines(paths)[-1]["facts"]
     assert (facts["asked_by"], facts["approval"]["by"], facts["run_id"]) == ("bob", "Ada L.", "run-7")
     assert facts["overrides"] == {"models.next_step.budget.epochs": 3}

@@ -89,9 +89,9 @@ def test_recording_again_after_another_attempt_replaces_the_first(shop: Path) ->
     run = replace(open_run(shop, "again", {"models.next_step.budget.epochs": 1}), note="to see it twice")
     done = stages(run, shop)
     first = runs.record(run, done.values(), quiet)
-    said = git(shop, "log", "-1", "--format=%B", run.reference)
-    assert "to see it twice" in said
-    assert "models.next_step.budget.epochs: 1" in said
+    message = git(shop, "log", "-1", "--format=%B", run.reference)
+    assert "to see it twice" in message
+    assert "models.next_step.budget.epochs: 1" in message
     runs.record(run, done.values(), quiet)
     assert (run.folder / "models/next_step/weights").read_text().endswith("\n1\n")
 
@@ -106,15 +106,15 @@ def test_recording_again_after_another_attempt_replaces_the_first(shop: Path) ->
 def test_a_failed_stage_keeps_its_workspace_and_says_where_and_can_be_done_again(shop: Path) -> None:
     (shop / "data/raw/raw.csv").write_text("rotten\n")
     run = open_run(shop, "bad")
-    said: list[str] = []
+    lines: list[str] = []
     ingest = runs.run_stage(run, "ingest", [], quiet)
     with pytest.raises(runs.StageFailed, match="a rotten row in raw") as failure:
-        runs.run_stage(run, "check", [ingest], said.append)
+        runs.run_stage(run, "check", [ingest], lines.append)
     assert failure.value.exit_code == 3
     kept = run.workspaces / "check"
     assert str(kept) in failure.value.kept
     assert (kept / "data/events/all.csv").read_text().startswith("rotten")
-    assert any("rotten" in line for line in said)
+    assert any("rotten" in line for line in lines)
 
     by_hand = failure.value.next_step.removeprefix("by hand: ")
     env = workspace.environment(run, kept)
@@ -181,9 +181,9 @@ def test_the_repositorys_own_remote_is_used_from_where_it_lies(shop: Path) -> No
 
 def test_changes_that_are_not_committed_are_named_and_left_out(shop: Path) -> None:
     (shop / "check.sh").write_text("exit 1\n")
-    said: list[str] = []
-    run = open_run(shop, "changed", say=said.append)
-    assert any("check.sh" in line and run.commit[:10] in line for line in said)
+    lines: list[str] = []
+    run = open_run(shop, "changed", say=lines.append)
+    assert any("check.sh" in line and run.commit[:10] in line for line in lines)
     runs.run_stage(run, "check", [runs.run_stage(run, "ingest", [], quiet)], quiet)
 
 

@@ -47,11 +47,11 @@ def kill_with_two(store: Path) -> None:
     patch.object(Checkpoints, "save", saving).start()
 
 
-def main(said: Path, repository: Path, home: Path, out: Path, store: Path | None = None) -> None:
+def main(log_file: Path, repository: Path, home: Path, out: Path, store: Path | None = None) -> None:
     """Train, what is said in a file. With `store`, the folder in which the remote keeps its files, wait for each
     checkpoint to be there, and be killed when there are two.
     """
     if store:
         kill_with_two(store)
-    with said.open("w", encoding="utf-8") as file, redirect_stdout(file):
+    with log_file.open("w", encoding="utf-8") as file, redirect_stdout(file):
         run(repository, home, out)

@@ -59,8 +59,8 @@ def ends_well(platform: Platform, run: str) -> None:
         tasks = platform.tasks("retrain", run)
         for name, task in tasks.items():
             if task["state"] == "failed":
-                said = platform.log("retrain", run, name, int(task["try_number"]))
-                assert "next: " in said or "No space left" in said, said
+                log = platform.log("retrain", run, name, int(task["try_number"]))
+                assert "next: " in log or "No space left" in log, log
         platform.until(lambda: all(s["healthy"] for s in platform.services().values()), PATIENCE, platform.services)
         clear(platform, run)
     assert platform.wait("retrain", run, timeout=PATIENCE) == "success", platform.states("retrain", run)
@@ -206,7 +206,7 @@ def registry_is_whole(platform: Platform, *, promotions: int) -> None:
     if not lines:
         assert aliases(platform) == {}
         return
-    said = json.loads(platform.command("status", "--json").stdout)["models"]["next_step"]
-    assert said["champion"]["version"] == lines[-1]["champion"]
+    status = json.loads(platform.command("status", "--json").stdout)["models"]["next_step"]
+    assert status["champion"]["version"] == lines[-1]["champion"]
     expected = {"champion": lines[-1]["champion"], "previous": lines[-1]["previous"]}
     assert aliases(platform) == {name: version for name, version in expected.items() if version}

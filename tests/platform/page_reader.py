@@ -34,14 +34,14 @@ class Reader:
         )
         self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.log: list[str] = []
+        self.page.on("console", lambda message: self.log.append(message.text))
+        self.page.on("pageerror", lambda error: self.log.append(str(error)))
         self.page.on("request", lambda request: self.elsewhere(request.url, served))
 
     def elsewhere(self, url: str, served: Server) -> None:
         if not url.startswith(str(served.client.base_url)):
-            self.said.append(f"asked {url}")
+            self.log.append(f"asked {url}")
 
     def see(self, route: str) -> sync_api.Page:
         """Go somewhere, and wait until all of it is there."""
@@ -65,4 +65,4 @@ class Reader:
 
     def end(self) -> None:
         self.context.close()
-        assert self.said == []
+        assert self.log == []

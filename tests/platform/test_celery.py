@@ -79,9 +79,9 @@ def test_the_worker_redis_postgresql_and_the_bucket_are_killed_in_one_run(stack:
     with recovery("the loss of the bucket, from the moment it is back"):
         stack.bucket.start()
         wait_for(shop, "clickflow export", run=run)
-    said = shop.log(RUN, run, "train.next_step", attempt)
-    assert "its outputs did not reach the DVC remote" in said
-    assert "see that the remote can be reached" in said
+    log = shop.log(RUN, run, "train.next_step", attempt)
+    assert "its outputs did not reach the DVC remote" in log
+    assert "see that the remote can be reached" in log
 
     with recovery(f"kill -9 of Redis, away for {AWAY:.0f} s"):
         stack.redis.kill()

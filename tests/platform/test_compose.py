@@ -142,11 +142,11 @@ def test_every_image_that_is_built_here_starts_from_bytes(
     assert bases - {""} == {example["DEBIAN_IMAGE"]} and "@sha256:" in example["DEBIAN_IMAGE"]
     for name in ("Dockerfile", "mlflow.Dockerfile", "s3.Dockerfile"):
         text = (root / "docker" / name).read_text(encoding="utf-8")
-        said = dict(re.findall(r"^ARG (DEBIAN|RCLONE)=(\S+)$", text, re.MULTILINE))
-        assert set(said.values()) <= {example["DEBIAN_IMAGE"], example["RCLONE_IMAGE"]}, name
+        arguments = dict(re.findall(r"^ARG (DEBIAN|RCLONE)=(\S+)$", text, re.MULTILINE))
+        assert set(arguments.values()) <= {example["DEBIAN_IMAGE"], example["RCLONE_IMAGE"]}, name
         stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
         outside = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) - stages
-        assert outside == {f"${{{argument}}}" for argument in said}, (name, outside)
+        assert outside == {f"${{{argument}}}" for argument in arguments}, (name, outside)
 
 
 def test_each_service_is_given_the_secrets_that_it_uses_and_no_other(

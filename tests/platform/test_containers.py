@@ -121,10 +121,10 @@ def stack(root: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.
     run(clone / "docker/configure")
     images = build(root, clone, program)
     ports = dict(zip(("AIRFLOW", "MLFLOW", "S3"), free_ports(3), strict=True))
-    said = {**images, **{f"CLICKFLOW_PORT_{name}": str(port) for name, port in ports.items()}}
-    said["CLICKFLOW_UI"] = f"http://localhost:{ports['AIRFLOW']}"
+    chosen = {**images, **{f"CLICKFLOW_PORT_{name}": str(port) for name, port in ports.items()}}
+    chosen["CLICKFLOW_UI"] = f"http://localhost:{ports['AIRFLOW']}"
     file = clone / "docker/.env"
-    file.write_text("".join(f"{name}={value}\n" for name, value in {**settings_of(file), **said}.items()))
+    file.write_text("".join(f"{name}={value}\n" for name, value in {**settings_of(file), **chosen}.items()))
     # Nothing of this process decides what the stack is: variables of the environment would win over docker/.env.
     left_out = (*settings_of(file), "AWS_", "AIRFLOW", "CLICKFLOW_", "MLFLOW_", "COMPOSE_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
@@ -199,8 +199,10 @@ def leftovers(project: str) -> list[list[str]]:
 
 def answer(url: str, login: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    said = base64.b64encode(login.encode()).decode()
-    with opener.open(urllib.request.Request(url, headers={"Authorization": f"Basic {said}"}), timeout=30) as response:
+    credentials = base64.b64encode(login.encode()).decode()
+    with opener.open(
+        urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"}), timeout=30
+    ) as response:
         return json.loads(response.read())
 
 

@@ -115,8 +115,8 @@ def test_servers_are_killed_while_a_person_decides_and_mlflow_while_promoting(
     _leave_a_lock(shop, run)
     answer = {"chosen_options": ["Approve"], "params_input": {"reason": "I looked"}}
     path = f"/dags/retrain/dagRuns/{run.replace('+', '%2B')}/taskInstances/approve.next_step/-1/hitlDetails"
-    status, said = shop.request("PATCH", path, answer)
-    assert status == 200, said
+    status, content = shop.request("PATCH", path, answer)
+    assert status == 200, content
     wait_for(shop, PROMOTING, run=run)
     with recovery("kill -9 of mlflow while promoting"):
         shop.kill("mlflow")

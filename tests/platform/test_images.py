@@ -54,10 +54,10 @@ class Tokens(BaseHTTPRequestHandler):
         }
         claims["access"] = [{"type": kind, "name": name, "actions": actions.split(",")}]
         chain = base64.b64encode(certificate(self.key).public_bytes(serialization.Encoding.DER)).decode()
-        said = json.dumps({"token": jwt.encode(claims, self.key, algorithm="RS256", headers={"x5c": [chain]})}).encode()
+        body = json.dumps({"token": jwt.encode(claims, self.key, algorithm="RS256", headers={"x5c": [chain]})}).encode()
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -126,7 +126,7 @@ class Registry:
 def registry(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Registry]:
     """One that lets anybody in, and one that sends them for a token first."""
     number, tokens = port(), None
-    said: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "error"},
         "storage": {"filesystem": {"rootdirectory": str(tmp_path / "store")}},
@@ -138,8 +138,10 @@ def registry(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Registr
         bundle = tmp_path / "roots.pem"
         bundle.write_bytes(certificate(Tokens.key).public_bytes(serialization.Encoding.PEM))
         realm = f"http://127.0.0.1:{tokens.server_port}/token"
-        said["auth"] = {"token": {"realm": realm, "service": "here", "issuer": "tests", "rootcertbundle": str(bundle)}}
-    (tmp_path / "registry.yml").write_text(json.dumps(said))
+        settings["auth"] = {
+            "token": {"realm": realm, "service": "here", "issuer": "tests", "rootcertbundle": str(bundle)}
+        }
+    (tmp_path / "registry.yml").write_text(json.dumps(settings))
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(tmp_path / "registry.yml")], stdout=log, stderr=log)
     try:
@@ -194,30 +196,30 @@ def written(checkout: Path) -> str:
 
 def test_tags_are_held_to_bytes_and_one_that_moved_is_noticed_and_taken(registry: Registry, checkout: Path) -> None:
     before = written(checkout)
-    code, said = call(checkout)
-    assert code == 1 and "there is no" in said and written(checkout) == before, (
+    code, output = call(checkout)
+    assert code == 1 and "there is no" in output and written(checkout) == before, (
         "nothing is written where one is missing"
     )
 
     digests = [registry.push("library/postgres", "16.15", "one"), registry.push("debian", "bookworm-slim", "base")]
     assert call(checkout, "--check")[0] == 1, "a tag alone is not enough"
-    code, said = call(checkout)
-    assert code == 0 and all(f"is now {digest}" in said for digest in digests)
+    code, output = call(checkout)
+    assert code == 0 and all(f"is now {digest}" in output for digest in digests)
     text = written(checkout)
     assert text.count(f"postgres:16.15@{digests[0]}") == 2 and text.count(f"bookworm-slim@{digests[1]}") == 5
     assert "clickflow-mlflow:dev\n" in text, "what is built here has none"
-    code, said = call(checkout, "--check")
-    assert code == 0 and said.count("is what the tag is now") == 2
+    code, output = call(checkout, "--check")
+    assert code == 0 and output.count("is what the tag is now") == 2
 
     moved = registry.push("library/postgres", "16.15", "two")
-    code, said = call(checkout, "--check")
-    assert code == 0 and f"the tag has moved on, to {moved}" in said and written(checkout) == text
+    code, output = call(checkout, "--check")
+    assert code == 0 and f"the tag has moved on, to {moved}" in output and written(checkout) == text
     assert call(checkout)[0] == 0 and written(checkout) == text.replace(digests[0], moved)
 
     file = checkout / "docker/compose.yaml"
     file.write_text(file.read_text().replace(moved, f"sha256:{'0' * 64}"))
-    code, said = call(checkout, "--check")
-    assert code == 1 and "is not in its registry" in said
+    code, output = call(checkout, "--check")
+    assert code == 1 and "is not in its registry" in output
 
 
 def test_a_registry_out_of_reach_changes_nothing(checkout: Path) -> None:
@@ -225,6 +227,6 @@ def test_a_registry_out_of_reach_changes_nothing(checkout: Path) -> None:
     file.write_text(f"REDIS_IMAGE=127.0.0.1:{port()}/a/redis:7.4.11@sha256:{'1' * 64}\n")
     before = written(checkout)
     for arguments in ([], ["--check"]):
-        code, said = call(checkout, *arguments)
-        assert code == 1 and "nothing was changed" in said and "Traceback" not in said
+        code, output = call(checkout, *arguments)
+        assert code == 1 and "nothing was changed" in output and "Traceback" not in output
     assert written(checkout) == before

@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.platform, pytest.mark.timeout(1200)]
 def environment(platform: Platform, service: str) -> dict[str, str]:
     """What a service's process sees."""
     process = platform.services()[service]["process"]
-    said = Path(f"/proc/{process}/environ").read_bytes().decode().rstrip("\0").split("\0")
-    return dict(entry.split("=", 1) for entry in said)
+    entries = Path(f"/proc/{process}/environ").read_bytes().decode().rstrip("\0").split("\0")
+    return dict(entry.split("=", 1) for entry in entries)
 
 
 def held(env: dict[str, str]) -> dict[str, str]:
@@ -44,9 +44,9 @@ def claims(platform: Platform) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore:The HMAC key")
 def test_a_worker_cannot_make_itself_admin(platform: Platform) -> None:
-    said, head = claims(platform), jwt.get_unverified_header(platform.token())
+    own, head = claims(platform), jwt.get_unverified_header(platform.token())
     key = (platform.home / "platform/jwt.pem").read_bytes()
-    true = jwt.encode(said, key, algorithm="EdDSA", headers={"kid": head["kid"]})
+    true = jwt.encode(own, key, algorithm="EdDSA", headers={"kid": head["kid"]})
     assert accepted(platform, true) == 200, "else this test shows nothing"
 
     mine = held(environment(platform, "worker-gpu"))
@@ -60,9 +60,9 @@ def test_a_worker_cannot_make_itself_admin(platform: Platform) -> None:
     for value in {value for value in mine.values() if len(value) >= 8}:
         for algorithm in ("HS256", "HS384", "HS512"):
             for extra in ({}, {"kid": head["kid"]}):
-                forged = jwt.encode(said, value, algorithm=algorithm, headers=extra)
+                forged = jwt.encode(own, value, algorithm=algorithm, headers=extra)
                 assert accepted(platform, forged) in (401, 403)
-    public = jwt.encode(said, None, algorithm="none", headers={"kid": head["kid"]})  # type: ignore[arg-type]
+    public = jwt.encode(own, None, algorithm="none", headers={"kid": head["kid"]})  # type: ignore[arg-type]
     assert accepted(platform, public) in (401, 403)
 
 
@@ -75,7 +75,7 @@ def test_a_worker_logs_runs_and_moves_no_model(platform: Platform) -> None:
         assert "MLFLOW_TRACKING_PASSWORD" not in environment(platform, service)
     file = platform.home / "platform/mlflow.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    said = "".join(log.read_text(errors="replace") for log in (platform.home / "logs/platform").glob("*"))
+    logs = "".join(log.read_text(errors="replace") for log in (platform.home / "logs/platform").glob("*"))
     for password in json.loads(file.read_text()).values():
-        assert password not in said + platform.command("ps").stdout
+        assert password not in logs + platform.command("ps").stdout
     assert os.environ.get("MLFLOW_TRACKING_PASSWORD") is None

@@ -34,8 +34,8 @@ class Server:
         """Status and answer below /api/2.0/mlflow."""
         headers = {"Content-Type": "application/json"}
         if user:
-            said = user if ":" in user else f"{user}:{password(user)}"
-            headers["Authorization"] = f"Basic {base64.b64encode(said.encode()).decode()}"
+            login = user if ":" in user else f"{user}:{password(user)}"
+            headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/2.0/mlflow/{path}", data=data, headers=headers, method=method)
         try:

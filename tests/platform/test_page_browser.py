@@ -145,7 +145,7 @@ def test_every_view_is_clean_in_both_themes_and_languages_and_fits_a_phone(
     page.locator("input[role=combobox]").fill("1")
     expect(page.locator(".choices li").nth(3)).to_be_visible()
     assert one.faults() == [], "what if, and a choice of items"
-    one.said = [text for text in one.said if "404" not in text]  # of session/none, which the browser tells too
+    one.log = [text for text in one.log if "404" not in text]  # of session/none, which the browser tells too
     one.end()
 
 
@@ -366,7 +366,7 @@ def test_a_server_that_is_away_is_said_and_seen_again(reader: Reader) -> None:
     page.get_by_role("button", name="Try again").click()
     reader.settled()
     expect(page.locator(".headline strong")).to_contain_text("%")
-    reader.said = [text for text in reader.said if "ERR_FAILED" not in text]  # the browser tells, too
+    reader.log = [text for text in reader.log if "ERR_FAILED" not in text]  # the browser tells, too
 
 
 def ill(route: sync_api.Route) -> None:
@@ -428,7 +428,7 @@ def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served:
     assert (home / "ledger.jsonl").read_bytes() == before
     page.get_by_role("button", name="Sign out").click()
     expect(page.locator("main")).to_contain_text("sign in with a key")
-    reader.said = [text for text in reader.said if "401" not in text and "404" not in text]  # the browser tells, too
+    reader.log = [text for text in reader.log if "401" not in text and "404" not in text]  # the browser tells, too
     keys.file_of(home).unlink()
     served.until(lambda: served.client.get("/v1/models").status_code == 200)  # as the other tests know it
 
@@ -488,7 +488,7 @@ def test_who_may_promotes_the_candidate_and_rolls_back(
     lines = [(entry.action, entry.champion, entry.actor) for entry in ledger.read(ledger.path(paths))]
     assert [line[:2] for line in lines] == [("promote", 1), ("promote", 2), ("rollback", 1)]
     assert [line[2] for line in lines][1:] == ["eve", "eve"]
-    one.said = [text for text in one.said if "401" not in text]  # of who is not signed in, which the browser tells too
+    one.log = [text for text in one.log if "401" not in text]  # of who is not signed in, which the browser tells too
     one.end()
 
 

@@ -62,9 +62,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for user, role in ROLES.items():
         words = ["users", "create", "--username", user, "--role", role, "--email", f"{user}@localhost"]
         words += ["--firstname", user, "--lastname", user]
-        said = f"{PASSWORD}\n{PASSWORD}\n"  # as docker/entrypoint gives it
+        typed = f"{PASSWORD}\n{PASSWORD}\n"  # as docker/entrypoint gives it
         subprocess.run(
-            [sys.executable, "-m", "airflow", *words], env=env, input=said, text=True, check=True, capture_output=True
+            [sys.executable, "-m", "airflow", *words], env=env, input=typed, text=True, check=True, capture_output=True
         )
     log = folder / "log"
     with log.open("wb") as out:
@@ -90,14 +90,14 @@ def ask(url: str, method: str, path: str, body: Any = None, token: str = "") -> 
 
 
 def test_each_role_gets_what_it_may_and_no_more(server: str) -> None:
-    got: dict[str, list[int]] = {what: [] for what in REQUESTS}
+    answered: dict[str, list[int]] = {what: [] for what in REQUESTS}
     for user in ROLES:
-        status, said = ask(server, "POST", "/auth/token", {"username": user, "password": PASSWORD})
+        status, answer = ask(server, "POST", "/auth/token", {"username": user, "password": PASSWORD})
         assert status == 201, user
         for what, (method, path, body, _) in REQUESTS.items():
             where, with_what = json.loads(json.dumps([path, body]).replace("{me}", user))
-            got[what].append(ask(server, method, where, with_what, said["access_token"])[0])
-    assert got == {what: list(statuses) for what, (_, _, _, statuses) in REQUESTS.items()}
+            answered[what].append(ask(server, method, where, with_what, answer["access_token"])[0])
+    assert answered == {what: list(statuses) for what, (_, _, _, statuses) in REQUESTS.items()}
 
 
 def test_a_wrong_password_and_none_open_nothing(server: str) -> None:

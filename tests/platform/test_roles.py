@@ -86,31 +86,31 @@ def waiting(shop: Platform) -> str:
 def filled(value: Any, **names: str) -> Any:
     """A body with `{me}` and the like in its texts replaced."""
     text = json.dumps(value)
-    for name, said in names.items():
-        text = text.replace(f"{{{name}}}", said)
+    for name, replacement in names.items():
+        text = text.replace(f"{{{name}}}", replacement)
     return json.loads(text)
 
 
 def test_each_role_gets_what_it_may_over_http_and_no_more(shop: Platform, waiting: str) -> None:
-    got: dict[str, dict[str, int]] = {}
+    statuses: dict[str, dict[str, int]] = {}
     for what, (method, path, body, _) in REQUESTS.items():
         for user in ROLES:
             where, with_what = filled([path, body], me=f"{user}-made")
-            got.setdefault(what, {})[user] = answer_to(shop, method, where, with_what, user)[0]
+            statuses.setdefault(what, {})[user] = answer_to(shop, method, where, with_what, user)[0]
     for what, (_, _, _, let) in REQUESTS.items():
         for place, user in enumerate(ROLES):
-            status = got[what][user]
-            assert (200 <= status < 300) if place < let else (400 <= status < 500), (what, user, got[what])
+            status = statuses[what][user]
+            assert (200 <= status < 300) if place < let else (400 <= status < 500), (what, user, statuses[what])
 
 
 def answer_to(shop: Platform, method: str, path: str, body: Any, user: str) -> tuple[int, Any]:
     """Status and answer; where the busy machine's database was locked, once more."""
     for _ in range(5):
-        status, said = shop.request(method, path, body, user=user)
+        status, answer = shop.request(method, path, body, user=user)
         if status != 500:
             break
         time.sleep(1)
-    return status, said
+    return status, answer
 
 
 def opened(shop: Platform, run: str) -> str:
@@ -124,13 +124,13 @@ def test_no_role_sets_the_rules_or_reads_a_secret_by_a_run(shop: Platform, waiti
     for user, whats in {"ulf": [*CONF], "olga": FEW, "admin": FEW}.items():
         for what in whats:
             body = {"logical_date": None, "conf": filled(CONF[what][0], home=str(shop.home))}
-            status, said = answer_to(shop, "POST", "/dags/retrain/dagRuns", body, user)
-            assert status == 200, (user, what, said)
-            begun[user, what] = str(said["dag_run_id"])
+            status, answer = answer_to(shop, "POST", "/dags/retrain/dagRuns", body, user)
+            assert status == 200, (user, what, answer)
+            begun[user, what] = str(answer["dag_run_id"])
     for (user, what), run in begun.items():
         assert shop.wait("retrain", run, timeout=600) == "failed", (user, what)
-        said = opened(shop, run)
-        assert CONF[what][1] in said, (user, what, said[-2000:])
+        page = opened(shop, run)
+        assert CONF[what][1] in page, (user, what, page[-2000:])
         assert "success" not in shop.states("retrain", run).values(), (user, what)
     assert not ledger(shop)
     no_secret_in_logs(shop)
@@ -163,10 +163,10 @@ def test_a_task_that_is_set_to_success_is_no_answer(shop: Platform, waiting: str
     assert answer_to(shop, "PATCH", path, {"new_state": "success"}, "ulf")[0] == 200
     shop.wait("retrain", waiting, timeout=600)
     state = shop.states("retrain", waiting)["promote"]
-    said = shop.log("retrain", waiting, "promote") if state in ("success", "failed") else ""
+    log = shop.log("retrain", waiting, "promote") if state in ("success", "failed") else ""
     status = json.loads(shop.command("status", "--json").stdout)["models"][MODEL]
-    assert not status.get("champion"), (state, said[-2000:], status)
-    assert state != "success" or "promote" not in [json.loads(line)["action"] for line in ledger(shop)], said[-2000:]
+    assert not status.get("champion"), (state, log[-2000:], status)
+    assert state != "success" or "promote" not in [json.loads(line)["action"] for line in ledger(shop)], log[-2000:]
     no_secret_in_logs(shop)
 
 

@@ -86,8 +86,8 @@ def test_two_at_once_and_one_killed_do_not_double(folders: Folders, server: post
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "model")}
     started = [subprocess.Popen([*words, *map(str, folders)], env=env, stderr=subprocess.PIPE) for _ in range(3)]
     for each in started:
-        _, said = each.communicate()
-        assert each.returncode == 0, said.decode()
+        _, stderr = each.communicate()
+        assert each.returncode == 0, stderr.decode()
     assert rows(server) == want
     for at in (20, 33, 46):
         server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")

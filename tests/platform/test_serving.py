@@ -194,9 +194,9 @@ def test_several_workers_share_a_redis_swap_under_load_and_end_with_nothing_left
     assert away.status_code == 503
     assert "Redis" in away.json()["detail"]
     assert server.client.post("/v1/recommend", json=VISIT).status_code == 200
-    said = server.client.get("/readyz")
-    assert (said.status_code, said.json()["status"]) == (200, "degraded")
-    assert "Redis" in said.json()["wrong"]["state"]
+    ready = server.client.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert "Redis" in ready.json()["wrong"]["state"]
     redis.start()
     assert send_event(server, "ann", 201).json()["steps"] == 202, "what was kept is there again"
 
@@ -243,8 +243,8 @@ def test_forget_empties_the_redis_and_says_where_none_answers(redis: servers.Ser
     ]
     assert asyncio.run(left()) == ["customer:bob", "session:other"]
     redis.stop()
-    ((said,),) = (served.remove(params, who, dry=False)[1],)
-    assert "does not answer" in said
+    ((unreached,),) = (served.remove(params, who, dry=False)[1],)
+    assert "does not answer" in unreached
 
 
 @pytest.fixture
@@ -271,10 +271,10 @@ def test_the_last_good_champion_answers_where_files_are_corrupt_and_the_registry
     server = Server(own, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     server.answers(1)
     server.until(lambda: "cannot be loaded" in server.health()["wrong"].get(MODEL, ""))
-    said = server.health()
-    assert said["status"] == "degraded"
-    assert "version 1 goes on answering" in said["wrong"][MODEL]
-    assert "MLFLOW_TRACKING_URI" in said["next"][MODEL]
+    health = server.health()
+    assert health["status"] == "degraded"
+    assert "version 1 goes on answering" in health["wrong"][MODEL]
+    assert "MLFLOW_TRACKING_URI" in health["next"][MODEL]
     flip(second)
     server.answers(2)
     server.until(lambda: MODEL not in server.health()["wrong"])
@@ -348,10 +348,10 @@ def test_a_full_disk_costs_no_answer_and_what_waited_is_written_when_there_is_ro
                 pass
         server = Server(own, MLFLOW_TRACKING_URI=uri)
         server.until(lambda: {MODEL, "live log"} <= server.health()["wrong"].keys() if answers_both(server) else False)
-        said = server.health()
-        assert "No space left" in said["wrong"][MODEL] + said["wrong"]["live log"]
-        assert "version 1" in said["wrong"][MODEL]
-        assert "space" in said["next"]["live log"]
+        health = server.health()
+        assert "No space left" in health["wrong"][MODEL] + health["wrong"]["live log"]
+        assert "version 1" in health["wrong"][MODEL]
+        assert "space" in health["next"]["live log"]
         filler.unlink()
         server.answers(2)
         server.until(lambda: not {MODEL, "live log"} & server.health()["wrong"].keys())
@@ -403,8 +403,8 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
             panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
             for expression in [*panels, *(each["expr"] for each in board["annotations"]["list"])]:
                 filled = expression.replace("$job", "clickflow").replace("$__rate_interval", "1m")
-                said = query_prometheus(re.sub(r"\$\w+", ".*", filled))
-                assert said["status"] == "success", (expression, said)
+                answer = query_prometheus(re.sub(r"\$\w+", ".*", filled))
+                assert answer["status"] == "success", (expression, answer)
     finally:
         prometheus.terminate()
         prometheus.wait(60)

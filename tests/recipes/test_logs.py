@@ -140,15 +140,15 @@ def test_the_recipe_of_the_readme(name: str, root: Path, shop_data: Path, tmp_pa
     reader = Checkout(root, tmp_path / "clickflow")
     for file in log.files:
         shutil.copy(shop_data / file, reader.folder / "data/raw")
-    said = ""
+    output = ""
     code = 0
     for block in recipe(root):
         outcome = reader.sh(block.text)
-        said += outcome.text
+        output += outcome.text
         code = outcome.code
         if code:
             break
-    assert "Traceback" not in said, said[-4000:]
+    assert "Traceback" not in output, output[-4000:]
     written = plain(load(reader.folder / "params.yaml").source)
     assert {key: written[key] for key in log.source} == log.source
     card = json.loads((reader.folder / "reports/ingest.json").read_text(encoding="utf-8"))
@@ -159,12 +159,12 @@ def test_the_recipe_of_the_readme(name: str, root: Path, shop_data: Path, tmp_pa
         for path in reader.folder.glob("reports/*/gate/decision.json")
     ]
     for part in log.says:
-        assert part in said, said[-6000:]
+        assert part in output, output[-6000:]
     if set(log.ends.split(" or ")) <= {"promote", "hold", "reject"}:
         assert code == 0
         assert decisions
-        assert set(decisions) <= set(log.ends.split(" or ")), said[-6000:]
+        assert set(decisions) <= set(log.ends.split(" or ")), output[-6000:]
     else:
         assert code != 0
-        assert log.ends in said, said[-6000:]
+        assert log.ends in output, output[-6000:]
         assert decisions == []

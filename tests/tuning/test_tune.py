@@ -94,11 +94,11 @@ def test_a_bad_setting_is_found_out_and_mended_and_mlflow_has_it_all(shop, capsy
 
     # what was found can be shown again, and applied, without another trial
     run(paths, minutes=0, as_json=False)
-    said = capsys.readouterr().out
-    assert "nothing: the present params" in said
-    assert "on data that nobody has seen the gain will be smaller" in said
-    assert "-      learning_rate: 1.0e-06" in said
-    assert "--minutes 0 --apply" in said
+    stdout = capsys.readouterr().out
+    assert "nothing: the present params" in stdout
+    assert "on data that nobody has seen the gain will be smaller" in stdout
+    assert "-      learning_rate: 1.0e-06" in stdout
+    assert "--minutes 0 --apply" in stdout
     run(paths, minutes=0, apply=True)
     again = printed(capsys)
     assert again["applied"]
@@ -174,8 +174,8 @@ def test_killed_in_mid_trial_it_goes_on_with_what_it_had(shop, capsys, processes
     again = [settings_of(paths.home)[number] for number in cut if number in settings_of(paths.home)]
 
     run(paths, trials=1)
-    said = capsys.readouterr().err
-    assert f"{len(finished)} trials of it are kept" in said
+    stderr = capsys.readouterr().err
+    assert f"{len(finished)} trials of it are kept" in stderr
     after = trials_of(paths.home)
     assert {number: after[number] for number in finished} == finished
     assert "RUNNING" not in {state for state, _ in after.values()}
@@ -228,9 +228,9 @@ def test_a_trial_that_others_surpass_is_stopped_and_marked(shop, capsys, monkeyp
 def test_all_of_a_small_space_is_tried_but_what_the_model_refuses(shop, capsys):
     kinds = {"encoder.kind": {"choices": ["attention"]}, "encoder.layers": {"choices": [1, 2]}}
     run(shop(space={"*": kinds}), trials=None)
-    said = capsys.readouterr()
-    assert "the space is exhausted" in said.err
-    summary = json.loads(said.out)
+    output = capsys.readouterr()
+    assert "the space is exhausted" in output.err
+    summary = json.loads(output.out)
     tried = {(row["encoder.kind"], row["encoder.layers"]) for row in rows(summary["report"])}
     assert tried == {("gru", "1"), ("attention", "1")}, "the present params, and all but attention of two layers"
     assert summary["trials"] == {"finished": 2}
@@ -242,13 +242,13 @@ def test_a_trial_that_fails_costs_only_itself_and_so_does_a_server_that_is_not_t
     # 52 GB of weights in one piece: more than a trial may have on a machine of any size
     paths = shop(space={"*": {"encoder.units": {"choices": [16, 65_536]}}})
     run(paths, trials=2, jobs=1)
-    said = capsys.readouterr()
-    summary = json.loads(said.out)
+    output = capsys.readouterr()
+    summary = json.loads(output.out)
     assert summary["trials"] == {"failed": 1, "finished": 1}
     (failed,) = [row for row in rows(summary["report"]) if row["outcome"] == "failed"]
     assert "allocate memory" in failed["why"]
-    assert f"trial {failed['trial']}: failed: " in said.err
-    assert said.err.count("tuning goes on without it") == 1
+    assert f"trial {failed['trial']}: failed: " in output.err
+    assert output.err.count("tuning goes on without it") == 1
 
 
 @pytest.mark.usefixtures("quick")

@@ -116,8 +116,8 @@ def wait_for_run(shop: Platform, dag: str, kind: str, before: list[str], *, time
 def answer(shop: Platform, run: str, option: str, reason: str) -> None:
     """Answer the question of a run's approval, as the UI does it."""
     path = f"/dags/retrain/dagRuns/{run.replace('+', '%2B')}/taskInstances/approve.{MODEL}/-1/hitlDetails"
-    status, said = shop.request("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
-    assert status == 200, said
+    status, content = shop.request("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
+    assert status == 200, content
 
 
 def give_up(shop: Platform, dag: str, run: str) -> None:

@@ -56,9 +56,9 @@ def test_the_same_again_changes_no_champion(shop: Platform, first: str) -> None:
 )
 def test_a_field_of_the_wrong_kind_never_becomes_a_run(shop: Platform, conf: dict[str, Any]) -> None:
     before = records.runs_of(shop, "retrain", "manual")
-    status, said = shop.request("POST", "/dags/retrain/dagRuns", {"logical_date": None, "conf": conf})
-    assert status == 400, said
-    assert next(iter(conf)) in str(said)
+    status, problem = shop.request("POST", "/dags/retrain/dagRuns", {"logical_date": None, "conf": conf})
+    assert status == 400, problem
+    assert next(iter(conf)) in str(problem)
     assert records.runs_of(shop, "retrain", "manual") == before
 
 

@@ -16,9 +16,14 @@ def test_three_windows_are_three_runs_and_none_is_promoted(shop: Platform, first
     lines, champion = len(records.ledger(shop)), records.champion(shop)["version"]
     body = {"dag_id": "backfill", "from_date": "2026-01-15T00:00:00Z", "to_date": "2026-01-17T00:00:00Z"}
     # A busy moment of Airflow's database in SQLite (503, and its own 500) asks for another try; docs/howto/backfill.md.
-    said: list[tuple[int, Any]] = []
-    shop.until(lambda: said.append(shop.request("POST", "/backfills", body)) or said[-1][0] < 500, 180, lambda: said)  # type: ignore[func-returns-value]
-    assert said[-1][0] == 200, said
+    answers: list[tuple[int, Any]] = []
+
+    def accepted() -> bool:
+        answers.append(shop.request("POST", "/backfills", body))
+        return answers[-1][0] < 500
+
+    shop.until(accepted, 180, lambda: answers)
+    assert answers[-1][0] == 200, answers
     shop.until(lambda: len(records.runs_of(shop, "backfill", "backfill")) == 3, 60)
     window = ("--from-date", "2026-01-15", "--to-date", "2026-01-16")
     second = shop.command("airflow", "backfill", "create", "--dag-id", "backfill", *window)
@@ -44,6 +49,6 @@ def test_a_backfill_without_a_window_is_refused(shop: Platform) -> None:
     run = shop.trigger("backfill", logical_date="2026-01-12T00:00:00Z")  # as the form of the UI sends one
     assert shop.wait("backfill", run, timeout=300) == "failed"
     assert "no data window" in shop.run("backfill", run)["note"]
-    said = shop.log("backfill", run, "open")
-    assert "no data window" in said
-    assert "airflow backfill create" in said
+    log = shop.log("backfill", run, "open")
+    assert "no data window" in log
+    assert "airflow backfill create" in log

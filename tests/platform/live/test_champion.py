@@ -58,12 +58,12 @@ def answered(shop: Platform, first: str) -> Answered:
 
 
 def test_runs_at_once_keep_to_their_own_params_and_results(shop: Platform, answered: Answered) -> None:
-    said = {run: records.params(shop, run)["models"][records.MODEL] for run in (answered.approved, answered.rejected)}
-    assert [model["encoder"]["units"] for model in said.values()] == [8, 24]
-    assert [model["budget"]["epochs"] for model in said.values()] == [1, 3]
-    small, large = (records.result(shop, run, "reports/next_step/evaluation/metrics.json") for run in said)
+    models = {run: records.params(shop, run)["models"][records.MODEL] for run in (answered.approved, answered.rejected)}
+    assert [model["encoder"]["units"] for model in models.values()] == [8, 24]
+    assert [model["budget"]["epochs"] for model in models.values()] == [1, 3]
+    small, large = (records.result(shop, run, "reports/next_step/evaluation/metrics.json") for run in models)
     assert small["next_item"]["candidate"] != large["next_item"]["candidate"]
-    notes = [records.listed(shop, run)["note"] for run in said]
+    notes = [records.listed(shop, run)["note"] for run in models]
     assert notes == ["8 units", "24 units"]
 
 
@@ -117,8 +117,8 @@ def test_rollback_puts_the_previous_champion_back(shop: Platform, answered: Answ
     before = records.champion(shop)
     for wrong in ({"reason": "oops"}, {}, {"reason": "sales fell since yesterday", "to": 4711}):
         body = {"logical_date": None, "conf": {"model": records.MODEL, **wrong}}
-        status, said = shop.request("POST", "/dags/rollback/dagRuns", body)
-        assert status == 400, said
+        status, problem = shop.request("POST", "/dags/rollback/dagRuns", body)
+        assert status == 400, problem
     listed = shop.get("/dags/rollback/details")["params"]["to"]["schema"]
     assert set(listed["enum"]) >= {None, before["version"], before["previous"]}
     assert f"{records.MODEL} {before['version']}, champion since" in listed["values_display"][str(before["version"])]

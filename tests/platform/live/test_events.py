@@ -27,10 +27,10 @@ def test_news_of_a_window_start_a_run_of_that_window(shop: Platform, first: str)
     run = _run_on_event(shop, {"window": WINDOW})
     try:
         shop.wait_for_task("retrain", run, "ingest", "success", timeout=600)
-        said = shop.log("retrain", run, "open")
-        assert "started because new data has arrived" in said
+        log = shop.log("retrain", run, "open")
+        assert "started because new data has arrived" in log
         for end, moment in WINDOW.items():
-            assert f"sequences.{end}: {moment}" in said
+            assert f"sequences.{end}: {moment}" in log
     finally:  # what such a run trains, and that it is recorded so, backfill shows three times
         records.give_up(shop, "retrain", run)
 
@@ -54,6 +54,6 @@ def test_drift_calls_for_retraining(shop: Platform, first: str) -> None:
 def _run_on_event(shop: Platform, extra: dict[str, object]) -> str:
     """The run that an event of the events' asset has started."""
     before = records.runs_of(shop, "retrain", "asset_triggered")
-    status, said = shop.request("POST", "/assets/events", {"asset_id": records.asset(shop, EVENTS), "extra": extra})
-    assert status == 200, said
+    status, answer = shop.request("POST", "/assets/events", {"asset_id": records.asset(shop, EVENTS), "extra": extra})
+    assert status == 200, answer
     return records.wait_for_run(shop, "retrain", "asset_triggered", before, timeout=120)

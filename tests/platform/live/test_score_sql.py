@@ -35,7 +35,7 @@ def test_a_run_writes_the_tables_that_its_event_names(
         without = shop.trigger("score", {"top": 3, "since_hours": None})
         shop.until(lambda: f"Airflow has no connection {CONNECTION}" in shop.log("score", without, task), 900)
         records.give_up(shop, "score", without)
-        status, said = shop.request(
+        status, answer = shop.request(
             "POST",
             "/connections",
             {
@@ -48,7 +48,7 @@ def test_a_run_writes_the_tables_that_its_event_names(
                 "schema": there.path.lstrip("/"),
             },
         )
-        assert status == 201, said
+        assert status == 201, answer
         runs = [scored(shop, 3), scored(shop, 3)]
     assert [shop.states("score", run)[task] for run in runs] == ["success", "success"]
     news = [each["extra"] for each in records.news(shop, "clickflow://predictions/") if each["extra"].get("tables")]

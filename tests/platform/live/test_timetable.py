@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.platform, pytest.mark.timeout(900)]
 def test_a_cron_line_starts_runs_by_itself(shop: Platform, first: str) -> None:
     before = records.runs_of(shop, "retrain", "scheduled")
     assert not before, "no schedule is committed yet"
-    said, was = (shop.clone / "params.yaml").read_text(), shop.get("/dags/retrain")["timetable_summary"]
-    commit(shop, overrides.apply(said, {"schedule.retrain": "* * * * *"}))
+    params, was = (shop.clone / "params.yaml").read_text(), shop.get("/dags/retrain")["timetable_summary"]
+    commit(shop, overrides.apply(params, {"schedule.retrain": "* * * * *"}))
     try:
         run = records.wait_for_run(shop, "retrain", "scheduled", before, timeout=300)
         shop.wait_for_task("retrain", run, "open", "success", "skipped", timeout=300)
@@ -24,7 +24,7 @@ def test_a_cron_line_starts_runs_by_itself(shop: Platform, first: str) -> None:
         shop.request("PATCH", "/dags/retrain", {"is_paused": True})
         for other in records.runs_of(shop, "retrain", "scheduled"):
             records.give_up(shop, "retrain", other)
-        commit(shop, said)
+        commit(shop, params)
         shop.until(lambda: shop.get("/dags/retrain")["timetable_summary"] == was, 300)
         shop.request("PATCH", "/dags/retrain", {"is_paused": False})
 

@@ -55,10 +55,10 @@ def test_secrets_are_private_and_are_not_said(shop: Platform) -> None:
     for name in ("passwords.json", "secrets.json", "jwt.pem", "mlflow.json", *configured):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
     secrets = [*json.loads((folder / "secrets.json").read_text()).values(), shop.password()]
-    said = "".join(file.read_text(errors="replace") for file in (shop.home / "logs/platform").glob("*"))
+    logs = "".join(file.read_text(errors="replace") for file in (shop.home / "logs/platform").glob("*"))
     shown = shop.command("ps")
     for secret in secrets:
-        assert secret not in said + shown.stdout + shown.stderr
+        assert secret not in logs + shown.stdout + shown.stderr
     environments = b"".join(Path(f"/proc/{process}/environ").read_bytes() for process in shop.processes())
     assert not any(secret.encode() in environments for secret in secrets)
 
