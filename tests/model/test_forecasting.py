@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clickflow.forecasting import backtests, boosting, ensemble, groups, mixture, scores, spread
+from clickflow.forecasting import backtests, boosting, ensemble, groups, mixture, scores, smoothing, spread
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
 
@@ -90,6 +90,46 @@ def test_the_preset_is_whole_ordered_not_negative_and_the_same_again(known: Pane
     np.testing.assert_array_equal(ensemble.fit(known, HORIZON).forecast(known), forecast)
 
 
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_series_is_forecast_as_if_it_were_alone(name: str) -> None:
+    """To the last digit, whenever the others begin or end: they are computed together."""
+    ragged = shop(periods=70)
+    for row in range(12):
+        ragged.values[row, : 4 * row] = np.nan
+    ragged.values[3:5, -6:] = np.nan
+    together = LOCAL[name](ragged, HORIZON)
+    for row in (0, 3, 4, 7, 11):
+        np.testing.assert_array_equal(LOCAL[name](ragged.rows(np.array([row])), HORIZON)[0], together[row])
+
+
+def test_of_all_parameters_those_of_least_errors_smooth_a_series() -> None:
+    """Against a plain loop over one series."""
+    values = shop(periods=70).values[[0, 1, 7, 11]]
+    values[1, -20:] = np.nan
+    tried, smoothed = smoothing.grid(7), smoothing.smooth(values, 7)
+    level, trend, season = smoothing._begin(values, 7)
+    for row, series in enumerate(values):
+        scores = []
+        for a, b, g, seasonal in zip(tried.alpha, tried.beta, tried.gamma, tried.seasonal, strict=True):
+            now, slope, slots = level[row], trend[row] * (b > 0), season[row] * seasonal
+            errors = []
+            for t, value in enumerate(series):
+                if not np.isnan(value):
+                    base = now + smoothing.DAMPING * slope
+                    errors.append(value - base - slots[t % 7])
+                    now, slope = base + a * errors[-1], smoothing.DAMPING * slope + a * b * errors[-1]
+                    slots[t % 7] += g * (1 - a) * errors[-1]
+            free, count = 2 + 2 * (b > 0) + seasonal, len(errors) - 1
+            penalty = 2 * free * count / (count - free - 1)
+            scores.append((count * np.log(np.sum(np.square(errors)) / count) + penalty, errors, now))
+        least = min(range(len(scores)), key=lambda at: scores[at][0])
+        assert [each[row] for each in (smoothed.chosen.alpha, smoothed.chosen.beta, smoothed.chosen.gamma)] == [
+            each[least] for each in (tried.alpha, tried.beta, tried.gamma)
+        ]
+        np.testing.assert_allclose(smoothed.errors[row][~np.isnan(series)], scores[least][1], rtol=1e-9, atol=1e-9)
+        assert smoothed.level[row, -1] == pytest.approx(scores[least][2])
+
+
 def test_what_comes_after_the_origin_changes_no_forecast(known: Panel) -> None:
     origin = 50
     values = known.values.copy()
@@ -121,8 +161,8 @@ def test_sarima_agrees_with_statsmodels_on_the_airline_model() -> None:
     moved[1:] -= 0.4 * shocks[:-1]
     series = 100 + np.cumsum(moved)
     ar, ma = arima._polynomials(arima.Order((0.0,), (0.4,), d=1), 12)
-    errors = arima._errors(series[None], ar, ma)[:, :, 0].T
-    mean, _ = arima._ahead(series[None], errors.T, ar, ma, 5)
+    errors = arima._errors(series[None], ar, ma)
+    mean, _ = arima._ahead(series[None], errors, ar, ma, 5)
     other = statespace.SARIMAX(series, order=(0, 1, 1)).smooth([-0.4, 1.0]).forecast(5)
     np.testing.assert_allclose(mean[0], other, atol=0.01)
 

@@ -76,56 +76,100 @@ def _times(left: Mapping[int, Array], right: Mapping[int, Array]) -> dict[int, A
 
 
 def _errors(values: Array, ar: Mapping[int, Array], ma: Mapping[int, Array]) -> Array:
-    """Errors one step ahead [t, s, g]; 0 where they cannot be made."""
-    periods = values.shape[1]
-    count = len(next(iter((*ar.values(), *ma.values()))))
-    out = np.zeros((periods, len(values), count))
-    longest = max(ar, default=0)
-    for t in range(longest, periods):
-        predicted = np.zeros((len(values), count))
+    """Errors one step ahead [t, s] by coefficients [s]; 0 where they cannot be made."""
+    columns = np.ascontiguousarray(values.T)
+    out = np.zeros(columns.shape)
+    for t in range(max(ar, default=0), len(columns)):
+        predicted = np.zeros(len(values))
         for lag, weight in ar.items():
-            predicted += values[:, t - lag, None] * weight
+            predicted += columns[t - lag] * weight
         for lag, weight in ma.items():
             if t >= lag:
                 predicted += out[t - lag] * weight
-        error = values[:, t, None] - predicted
+        error = columns[t] - predicted
         out[t] = np.where(np.isnan(error), 0.0, error)
     return out
 
 
+def _squares(values: Array, order: Order, season: int, first: Array, begin: int) -> Array:
+    """The sum of the squares of such errors by all coefficients of an order, [s, g], of each series from `begin`
+    periods after its `first` [s] on. Series that begin together are beside each other, and the others are not computed.
+    """
+    ar, ma = _polynomials(order, season)
+    out = np.empty((len(values), len(order.ar) * len(order.ma) * len(order.seasonal_ma)))
+    by_first = np.argsort(first, kind="stable")
+    for at in range(0, len(values), BLOCK):
+        rows = by_first[at : at + BLOCK]
+        squares = _run(np.ascontiguousarray(values[rows].T), len(order.ar), ar, ma, first[rows], begin)
+        out[rows] = squares.reshape(-1, len(rows)).T
+    return out
+
+
+def _run(
+    values: Array, of_ar: int, ar: Mapping[int, Array], ma: Mapping[int, Array], first: Array, begin: int
+) -> Array:
+    """The same of `values` [t, s] in the order of their `first`, [a, m, s]: what past values predict is computed once
+    for each of the coefficients `of_ar` that are tried.
+    """
+    periods, series = values.shape
+    of_past = {lag: weight.reshape(of_ar, -1)[:, :1] for lag, weight in ar.items()}
+    of_errors = {lag: weight.reshape(of_ar, -1)[0, :, None] for lag, weight in ma.items()}
+    longest, held = max(ar, default=0), max(ma, default=0) + 1
+    tried = len(next(iter((*ar.values(), *ma.values())))) // of_ar
+    errors, step = np.zeros((held, of_ar, tried, series)), np.empty((of_ar, tried, series))
+    squares = np.zeros((of_ar, tried, series))
+    running = np.searchsorted(first, np.arange(periods) - longest, side="right")
+    judged = np.minimum(running, np.searchsorted(first, np.arange(periods) - begin, side="right"))
+    for t in range(longest, periods):
+        now, row = running[t], values[t, : running[t]]
+        error, product = errors[t % held, ..., :now], step[..., :now]
+        predicted = np.zeros((of_ar, now))
+        for lag, weight in of_past.items():
+            predicted += values[t - lag, :now] * weight
+        error[:] = predicted[:, None]
+        for lag, weight in of_errors.items():
+            if t >= lag:
+                np.add(error, np.multiply(errors[(t - lag) % held, ..., :now], weight, out=product), out=error)
+        np.subtract(row, error, out=error)
+        gone = np.isnan(row - predicted[0])
+        if gone.any():  # as where a series has ended
+            error[..., gone] = 0.0
+        counted = slice(judged[t])
+        np.add(
+            squares[..., counted],
+            np.multiply(error[..., counted], error[..., counted], out=product[..., counted]),
+            out=squares[..., counted],
+        )
+    return squares
+
+
 def sarima(known: Panel, horizon: int) -> Array:
     """Forecasts [s, h, 4] of all series of `known`."""
-    rows = range(0, len(known.values), BLOCK)
-    return np.concatenate([_block(known.values[at : at + BLOCK], known.season, horizon) for at in rows])
-
-
-def _block(values: Array, season: int, horizon: int) -> Array:
+    values, season, tried = known.values, known.season, orders(known.season)
+    series, periods = values.shape
     center = np.nanmean(values, 1, keepdims=True)
-    moved = values - center
-    first = np.argmax(~np.isnan(values), 1)
-    skip = np.arange(values.shape[1])[:, None] < (first + min(season + 2, values.shape[1] // 2))[None]
-    count = np.maximum((~skip).sum(0), 1)
-    best = np.full(len(values), np.inf)
-    mean = np.tile(center, horizon)
-    wide = np.ones((len(values), horizon))
-    errors = np.zeros((len(values), values.shape[1]))
-    for order in orders(season):
-        ar, ma = _polynomials(order, season)
-        residuals = _errors(moved, ar, ma)
-        square = (np.where(skip[..., None], 0, residuals) ** 2).sum(0)
+    moved, first, begin = values - center, known.first, min(season + 2, periods // 2)
+    judged = np.arange(periods)[:, None] >= first + begin
+    count = np.maximum(judged.sum(0), 1)
+    best, chosen, place = np.full(series, np.inf), np.full(series, -1), np.zeros(series, np.int64)
+    for number, order in enumerate(tried):
+        square = _squares(moved, order, season, first, begin)
         room = np.maximum(count - order.free - 1, 1)
         score = count[:, None] * np.log(square / count[:, None] + 1e-9) + (2 * order.free * count / room)[:, None]
         at = np.argmin(score, 1)
-        least = score[np.arange(len(values)), at]
-        rows = np.flatnonzero(least < best)
+        least = score[np.arange(series), at]
+        better = least < best
+        best[better], chosen[better], place[better] = least[better], number, at[better]
+    mean, wide, errors = np.tile(center, horizon), np.ones((series, horizon)), np.zeros(values.shape)
+    for number, order in enumerate(tried):
+        rows = np.flatnonzero(chosen == number)
         if not len(rows):
             continue
-        best[rows] = least[rows]
-        own = residuals[:, rows, at[rows]]
-        pick = [{lag: weight[at[rows]] for lag, weight in side.items()} for side in (ar, ma)]
-        mean[rows], wide[rows] = _ahead(moved[rows], own, pick[0], pick[1], horizon)
-        mean[rows] += center[rows]
-        errors[rows] = np.where(skip[:, rows], np.nan, own).T
+        pick = [{lag: weight[place[rows]] for lag, weight in side.items()} for side in _polynomials(order, season)]
+        own = _errors(moved[rows], pick[0], pick[1])
+        ahead, wide[rows] = _ahead(moved[rows], own, pick[0], pick[1], horizon)
+        mean[rows] = ahead + center[rows]
+        errors[rows] = np.where(judged[:, rows], own, np.nan).T
     deviation, shape = standardised(errors)
     return forecast(mean, deviation[:, None] * wide, shape)
 

@@ -3,8 +3,8 @@
 Croston 1972; Syntetos and Boylan 2005 (SBA); Teunter, Syntetos and Babai 2011 (TSB).
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,31 +15,41 @@ from clickflow.forecasting.panel import Panel
 Array = NDArray[Any]
 
 ALPHAS = (0.03, 0.1, 0.2, 0.35)
+SIZES, CHANCES = (0.05, 0.15, 0.3), (0.02, 0.06, 0.15, 0.3)
+"""The same of TSB, of the size of a sale and of its probability."""
+BLOCK = 300
+"""Series computed at a time."""
 FORGET = 0.02
 """Weight of the newest squared error in the variance."""
 
 
 def croston_sba(known: Panel, horizon: int) -> Array:
     """Forecasts [s, h, 4]: the size of a sale over the periods between two, less the bias that this has."""
-    return _best(known.values, horizon, [partial(_croston, alpha=alpha) for alpha in ALPHAS])
+    return _best(known.values, horizon, _croston)
 
 
 def tsb(known: Panel, horizon: int) -> Array:
     """Forecasts [s, h, 4]: the size of a sale times its probability, which falls while nothing is sold."""
-    pairs = [(a, b) for a in (0.05, 0.15, 0.3) for b in (0.02, 0.06, 0.15, 0.3)]
-    return _best(known.values, horizon, [partial(_tsb, alpha=a, beta=b) for a, b in pairs])
+    return _best(known.values, horizon, _tsb)
 
 
-def _best(values: Array, horizon: int, methods: list[Callable[[Array], Array]]) -> Array:
-    forecasts = np.stack([method(values) for method in methods])  # [g, s, t + 1]: made before each period
-    errors = values[None] - forecasts[..., :-1]
-    half = values.shape[1] // 4
-    chosen = np.argmin(np.nan_to_num(np.nansum(errors[..., half:] ** 2, 2)), 0)
-    rows = np.arange(len(values))
-    mean = forecasts[chosen, rows, -1]
-    error = errors[chosen, rows]
-    weight = (1 - FORGET) ** np.arange(values.shape[1])[::-1] * ~np.isnan(error)
-    variance = np.nansum(weight * error**2, 1) / np.maximum(weight.sum(1), 1e-9)
+def _best(values: Array, horizon: int, method: Callable[[Array], Iterator[Array]]) -> Array:
+    """Of what a method forecasts before each period, [s, t + 1], one after the other, the one of least squared errors
+    for each series.
+    """
+    series, half = len(values), values.shape[1] // 4
+    mean, variance = np.empty(series), np.empty(series)
+    for first in range(0, series, BLOCK):
+        own = values[first : first + BLOCK]
+        least, ahead, error = np.full(len(own), np.inf), np.zeros(len(own)), np.zeros(own.shape)
+        for forecasts in method(own):
+            missed = own - forecasts[:, :-1]
+            loss = np.nan_to_num(np.nansum(missed[:, half:] ** 2, 1))
+            better = loss < least
+            least[better], ahead[better], error[better] = loss[better], forecasts[better, -1], missed[better]
+        weight = (1 - FORGET) ** np.arange(values.shape[1])[::-1] * ~np.isnan(error)
+        mean[first : first + BLOCK] = ahead
+        variance[first : first + BLOCK] = np.nansum(weight * error**2, 1) / np.maximum(weight.sum(1), 1e-9)
     ahead = negative_binomial(mean, variance)
     return np.repeat(ahead[:, None, :], horizon, 1)
 
@@ -58,37 +68,47 @@ def negative_binomial(mean: Array, variance: Array) -> Array:
     return np.stack([mean, *levels], 1)
 
 
-def _croston(values: Array, alpha: float) -> Array:
-    size, gap, since, begun = _begin(values)
-    out = np.empty((values.shape[0], values.shape[1] + 1))
+def _croston(values: Array) -> Iterator[Array]:
+    start, gaps, since, begun = _begin(values)
+    alphas = np.array(ALPHAS)[:, None]
+    size, gap = (np.tile(each, (len(alphas), 1)) for each in (start, gaps))
+    out = np.empty((values.shape[1] + 1, *size.shape))
     there = ~np.isnan(values)
     units = np.where(there, values, 0.0)
     for t in range(values.shape[1]):
-        out[:, t] = size / gap
+        out[t] = size / gap
         y = units[:, t]
         since += there[:, t]
         sold = y > 0
-        gap = np.where(sold & begun, gap + alpha * (since - gap), gap)
-        size = np.where(sold, size + alpha * (y - size), size)
+        gap = np.where(sold & begun, gap + alphas * (since - gap), gap)
+        size = np.where(sold, size + alphas * (y - size), size)
         since = np.where(sold, 0, since)
         begun |= sold
-    out[:, -1] = size / gap
-    return (1 - alpha / 2) * out
+    out[-1] = size / gap
+    for alpha, forecasts in zip(ALPHAS, _by_series(out), strict=True):
+        yield (1 - alpha / 2) * forecasts
 
 
-def _tsb(values: Array, alpha: float, beta: float) -> Array:
-    size, gap, _, _ = _begin(values)
-    chance = 1 / gap
-    out = np.empty((values.shape[0], values.shape[1] + 1))
+def _tsb(values: Array) -> Iterator[Array]:
+    start, gap, _, _ = _begin(values)
+    sizes, chances = np.array(SIZES)[:, None], np.array(CHANCES)[:, None]
+    size, chance = np.tile(start, (len(sizes), 1)), np.tile(1 / gap, (len(chances), 1))
+    of_size, of_chance = (np.empty((values.shape[1] + 1, *each.shape)) for each in (size, chance))
     there = ~np.isnan(values)
     units = np.where(there, values, 0.0)
     for t in range(values.shape[1]):
-        out[:, t] = size * chance
+        of_size[t], of_chance[t] = size, chance
         y = units[:, t]
-        chance = np.where(there[:, t], chance + beta * ((y > 0) - chance), chance)
-        size = np.where(y > 0, size + alpha * (y - size), size)
-    out[:, -1] = size * chance
-    return out
+        chance = np.where(there[:, t], chance + chances * ((y > 0) - chance), chance)
+        size = np.where(y > 0, size + sizes * (y - size), size)
+    of_size[-1], of_chance[-1] = size, chance
+    for each, other in product(_by_series(of_size), _by_series(of_chance)):
+        yield each * other
+
+
+def _by_series(courses: Array) -> Array:
+    """[t, g, s] as [g, s, t]."""
+    return np.ascontiguousarray(courses.transpose(1, 2, 0))
 
 
 def _begin(values: Array) -> tuple[Array, Array, Array, Array]:

@@ -98,18 +98,28 @@ def _levels(plain: Array, season: int, horizon: int, begin: int) -> Array:
     first = np.argmax(~np.isnan(plain), 1)[:, None]
     start = np.nanmean(np.where(np.arange(periods) < first + max(BEGIN, season), plain, np.nan), 1)
     best, out = np.full(series, np.inf), np.tile(start[:, None], periods + 1)
+    columns = np.ascontiguousarray(plain.T)
     for alpha in ALPHAS:
-        level = np.empty((series, periods + 1))
-        level[:, 0] = start
-        for t in range(periods):
-            now = plain[:, t]
-            level[:, t + 1] = level[:, t] + alpha * np.where(np.isnan(now), 0.0, now - level[:, t])
+        level = np.ascontiguousarray(course(columns, start, alpha)[0].T)
         steps = sorted({1, (horizon + 1) // 2, horizon})
         squares = [np.nansum(_errors(plain, level, step, begin) ** 2, 1) for step in steps if step < periods - begin]
         loss = np.sum(squares, 0) if squares else np.zeros(series)
         better = loss < best
         best[better], out[better] = loss[better], level[better]
     return out
+
+
+def course(columns: Array, start: Array, alpha: float) -> tuple[Array, Array]:
+    """The level of an exponential smoothing of `columns` [t, s] from `start` [s] on, before each period and after the
+    last, [t + 1, s]; and the sum of its squared errors [s].
+    """
+    level, squares = np.empty((len(columns) + 1, len(start))), np.zeros(len(start))
+    level[0] = start
+    for t, now in enumerate(columns):
+        error = np.where(np.isnan(now), 0.0, now - level[t])
+        level[t + 1] = level[t] + alpha * error
+        squares += error**2
+    return level, squares
 
 
 def _errors(plain: Array, level: Array, step: int, begin: int, root: Array | float = 1.0) -> Array:

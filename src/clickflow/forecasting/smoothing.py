@@ -4,10 +4,11 @@ Additive level, damped trend and season (Holt and Winters; Hyndman et al. 2008, 
 models ANN, AAdN, ANA, AAdA), on the units or on their logarithm, which makes trend and season factors.
 """
 
-from collections.abc import Iterator
+import hashlib
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,78 +60,137 @@ def grid(season: int) -> Grid:
 class Smoothed:
     """States after each period, of the parameters chosen for each series; errors one step ahead.
 
-    `level`, `trend` [s, t]; `season` [s, t, m]: the season's slots as they stood after the period; `errors` [s, t].
+    `level`, `trend`, `errors` [s, t]; `slots` [s, m + t]: the season's as they began, then the one that each period
+    left, which holds until the season comes round.
     """
 
     chosen: Grid
     level: Array
     trend: Array
-    season: Array
+    slots: Array
     errors: Array
 
     def ahead(self, rows: Array, origins: Array, steps: Array) -> Array:
         """Forecasts [n] made after `origins` periods for the period `steps` (from 1 on) later."""
         damped = DAMPING * (1 - DAMPING**steps) / (1 - DAMPING)
-        at = origins - 1
-        slot = (at + steps) % self.season.shape[2]
-        ahead: Array = self.level[rows, at] + damped * self.trend[rows, at] + self.season[rows, at, slot]
+        at, season = origins - 1, self.slots.shape[1] - self.level.shape[1]
+        slot = origins - 1 + season - -steps % season
+        ahead: Array = self.level[rows, at] + damped * self.trend[rows, at] + self.slots[rows, slot]
         return ahead
 
 
 def smooth(values: Array, season: int) -> Smoothed:
     """Smooth `values` [s, t] (NaN before a series begins) by the parameters that predict it best one step ahead."""
-    parts = [_block(values[first : first + BLOCK], season) for first in range(0, len(values), BLOCK)]
-    joined = [
-        np.concatenate(arrays) for arrays in zip(*((p.level, p.trend, p.season, p.errors) for p in parts), strict=True)
-    ]
-    fields = [np.concatenate([getattr(part.chosen, name) for part in parts]) for name in Grid.__annotations__]
-    return Smoothed(Grid(*fields), *joined)
+    key = (hashlib.blake2b(values.tobytes()).digest(), values.shape, season)
+    kept = _SMOOTHED.get(key)
+    if kept is None:
+        _SMOOTHED[key] = kept = _smooth(values, season)
+    return kept
 
 
-def _block(values: Array, season: int) -> Smoothed:
-    tried = grid(season)
-    spread = np.zeros((len(values), len(tried.alpha)))
-    for error in _run(values, season, tried, each=False):
-        spread += np.where(np.isnan(error[3]), 0, error[3]) ** 2
+_SMOOTHED: "WeakValueDictionary[tuple[bytes, tuple[int, ...], int], Smoothed]" = WeakValueDictionary()
+"""What is in use somewhere, by the bytes of the values: `ets` and the lags of a panel smooth the same."""
+
+
+def _smooth(values: Array, season: int) -> Smoothed:
+    tried, begun = grid(season), _begin(values, season)
+    spread = _squares(values, tried, begun)
     count = np.maximum((~np.isnan(values)).sum(1) - 1, 1)[:, None]
     mean = spread / count
     floor = 1e-9 * (np.nanmean(values**2, axis=1)[:, None] + 1e-9)
     room = np.maximum(count - tried.free - 1, 1)
     score = count * np.log(mean + floor) + 2 * tried.free * count / room
-    chosen = tried.at(np.argmin(score, 1))
-    level, trend, seasons, errors = (
-        np.stack([np.array(state) for state in states], 1)
-        for states in zip(*_run(values, season, chosen, each=True), strict=True)
-    )
-    return Smoothed(chosen, level, trend, seasons, errors)
+    return _states(values, tried.at(np.argmin(score, 1)), begun)
 
 
-def _run(values: Array, season: int, by: Grid, *, each: bool) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """Level, trend, season and error after each period: [s, g], or [s] where `by` has one entry for `each` series."""
-    level0, trend0, season0 = _begin(values, season)
-    wide = (slice(None),) if each else (slice(None), None)
-    shape = (len(values),) if each else (len(values), len(by.alpha))
-    seasonal = by.seasonal if each else by.seasonal[None]
-    level = np.broadcast_to(level0[wide], shape).copy()
-    trend = np.where(by.beta > 0, np.broadcast_to(trend0[wide], shape), 0.0)
-    slots = np.where(
-        seasonal[..., None],
-        np.broadcast_to(season0[(*wide, slice(None))] if not each else season0, (*shape, season)),
-        0.0,
-    )
-    rate = by.alpha * by.beta
-    follow = by.gamma * (1 - by.alpha)
-    for t in range(values.shape[1]):
-        now = values[:, t][wide]
-        there: Any = ~np.isnan(now)
-        slot = t % season
-        base = level + DAMPING * trend
-        error = np.where(there, now - base - slots[..., slot], np.nan)
-        step = np.where(there, error, 0.0)
-        level = np.where(there, base + by.alpha * step, level)
-        trend = np.where(there, DAMPING * trend + rate * step, trend)
-        slots[..., slot] += follow * step
-        yield level, trend, slots.copy() if each else slots, error
+Begun = tuple[Array, Array, Array]
+"""Level [s], trend [s] and season [s, m] at the start of each series."""
+
+
+def _squares(values: Array, tried: Grid, begun: Begun) -> Array:
+    """The sum of the squared errors one step ahead of all that are tried, [s, g].
+
+    Series that begin together are beside each other, and parameters of one form, so that nothing is computed of series
+    before they begin, nor of a trend or a season that there is not.
+    """
+    out = np.zeros((len(values), len(tried.alpha)))
+    first = np.argmax(~np.isnan(values), 1)
+    order = np.argsort(first, kind="stable")
+    forms = 4 * tried.seasonal + 2 * (tried.gamma > 0) + (tried.beta > 0)
+    for at in range(0, len(values), BLOCK):
+        rows = order[at : at + BLOCK]
+        there: Array = np.searchsorted(first[rows], np.arange(values.shape[1]), side="right")
+        own = tuple(each[rows] for each in begun)
+        for form in np.unique(forms):
+            columns = np.flatnonzero(forms == form)
+            squares = _run(np.ascontiguousarray(values[rows].T), there, tried.at(columns), own)
+            out[rows[:, None], columns] = squares.T
+    return out
+
+
+def _run(values: Array, there: Array, by: Grid, begun: tuple[Array, ...]) -> Array:
+    """The sum of the squared errors [g, s] of `values` [t, s], of which the first `there` [t] have begun; `by`: of one
+    form.
+    """
+    count, series = len(by.alpha), values.shape[1]
+    alpha, rate = by.alpha[:, None], (by.alpha * by.beta)[:, None]
+    follow = (by.gamma * (1 - by.alpha))[:, None]
+    trends, seasonal, moving = bool(by.beta[0]), bool(by.seasonal[0]), bool(by.gamma[0])
+    season = begun[2].shape[1]
+    states = np.empty((6 + season * moving, count, series))
+    states[0], states[1], states[5], states[6:] = begun[0], begun[1], 0.0, begun[2].T[: season * moving, None]
+    shared, now = begun[2].T, -1
+    missing: Any = np.isnan(values) & (np.arange(series) < there[:, None])
+    gaps = missing.any(1)
+    for t in range(len(values)):
+        if there[t] != now:
+            now = there[t]
+            level, trend, damped, error, step, spread, *slots = states[:, :, :now]
+        if not now:
+            continue
+        row = values[t, :now]
+        if gaps[t]:  # as where a series has ended
+            gone = np.flatnonzero(np.isnan(row))
+            kept = level[:, gone], trend[:, gone]
+        if trends:
+            np.multiply(trend, DAMPING, out=damped)
+            np.add(level, damped, out=level)
+        np.subtract(row, level, out=error)
+        if seasonal:
+            np.subtract(error, slots[t % season] if moving else shared[t % season, :now], out=error)
+        if gaps[t]:
+            error[:, gone] = 0.0
+        np.add(level, np.multiply(error, alpha, out=step), out=level)
+        if trends:
+            np.add(damped, np.multiply(error, rate, out=step), out=trend)
+        if moving:
+            np.add(slots[t % season], np.multiply(error, follow, out=step), out=slots[t % season])
+        np.add(spread, np.multiply(error, error, out=error), out=spread)
+        if gaps[t]:
+            level[:, gone], trend[:, gone] = kept
+    squares: Array = states[5]
+    return squares
+
+
+def _states(values: Array, by: Grid, begun: Begun) -> Smoothed:
+    """The states after each period, of one entry of `by` for each series."""
+    series, periods = values.shape
+    season = begun[2].shape[1]
+    rate, follow = by.alpha * by.beta, by.gamma * (1 - by.alpha)
+    levels, trends, errors = (np.empty((periods, series)) for _ in range(3))
+    slots = np.empty((season + periods, series))
+    slots[:season] = np.where(by.seasonal[:, None], begun[2], 0.0).T
+    level, trend = begun[0], np.where(by.beta > 0, begun[1], 0.0)
+    columns = np.ascontiguousarray(values.T)
+    absent: Any = np.isnan(columns)
+    for t in range(periods):
+        base, damped = level + DAMPING * trend, DAMPING * trend
+        errors[t] = columns[t] - base - slots[t]
+        step = np.where(absent[t], 0.0, errors[t])
+        level = levels[t] = np.where(absent[t], level, base + by.alpha * step)
+        trend = trends[t] = np.where(absent[t], trend, damped + rate * step)
+        slots[season + t] = slots[t] + follow * step
+    return Smoothed(by, *(np.ascontiguousarray(each.T) for each in (levels, trends, slots, errors)))
 
 
 def _begin(values: Array, season: int) -> tuple[Array, Array, Array]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting.level import LEAST_FACTOR, place_sums
+from clickflow.forecasting.level import LEAST_FACTOR, course, place_sums
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.spread import forecast, standardised
 
@@ -77,13 +77,9 @@ def _smoothed(two: Array, first: Array) -> tuple[Array, Array]:
     series, periods = two.shape
     start = np.take_along_axis(two, first[:, None], 1)[:, 0]
     best, chosen = np.full(series, np.inf), np.zeros(series)
-    out = np.repeat(start[:, None], periods + 1, 1)
+    out, columns = np.repeat(start[:, None], periods + 1, 1), np.ascontiguousarray(two.T)
     for alpha in ALPHAS:
-        level, loss = np.repeat(start[:, None], periods + 1, 1), np.zeros(series)
-        for t in range(periods):
-            error = np.where(np.isnan(two[:, t]), 0.0, two[:, t] - level[:, t])
-            level[:, t + 1] = level[:, t] + alpha * error
-            loss += error**2
+        level, loss = course(columns, start, alpha)
         better = loss < best
-        best[better], chosen[better], out[better] = loss[better], alpha, level[better]
+        best[better], chosen[better], out[better] = loss[better], alpha, level.T[better]
     return out, chosen
