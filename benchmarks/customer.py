@@ -93,23 +93,23 @@ def main() -> None:
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--importance", action="store_true")
     parser.add_argument("--half-horizon", action="store_true")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     started = time.perf_counter()
-    log = read(asked.log)
-    as_of = day_of(asked.as_of, log, asked.horizon_days)
-    train, test = rows_of(log, asked.horizon_days, as_of)
-    learned = learned_rows(log, asked.horizon_days, as_of, train, both=asked.half_horizon)
-    if asked.horizon_days not in learned:
+    log = read(args.log)
+    as_of = day_of(args.as_of, log, args.horizon_days)
+    train, test = rows_of(log, args.horizon_days, as_of)
+    learned = learned_rows(log, args.horizon_days, as_of, train, both=args.half_horizon)
+    if args.horizon_days not in learned:
         sys.stderr.write(
-            f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {asked.horizon_days}: the preset "
+            f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {args.horizon_days}: the preset "
             f"learns from answers of {min(learned)} days, and BG/NBD says how much more comes within the others\n"
         )
     fitting = time.perf_counter()
-    own = preset(learned, test, asked.horizon_days, asked.seed, PRESETS[asked.preset])
+    own = preset(learned, test, args.horizon_days, args.seed, PRESETS[args.preset])
     fitting = time.perf_counter() - fitting
     answers = {
         "preset": own,
-        **{name: baseline(train, test, asked.horizon_days) for name, baseline in BASELINES.items()},
+        **{name: baseline(train, test, args.horizon_days) for name, baseline in BASELINES.items()},
     }
     result = {
         "churn": {name: measured_churn(test.churn, each["churn"]) for name, each in answers.items()},
@@ -120,22 +120,22 @@ def main() -> None:
         "training_rows": {days: len(rows) for days, rows in learned.items()},
         "cut_offs": {days: len(np.unique(rows.cut_off)) for days, rows in learned.items()},
         "as_of": str(np.datetime64(as_of, "us").astype("datetime64[D]")),
-        "horizon_days": asked.horizon_days,
-        "preset": asked.preset,
-        "seed": asked.seed,
+        "horizon_days": args.horizon_days,
+        "preset": args.preset,
+        "seed": args.seed,
         "seconds": round(time.perf_counter() - started, 1),
         "preset_seconds": round(fitting, 1),
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
-    if asked.importance:
+    if args.importance:
         days = max(learned)
-        result["importance"] = importance(learned[days], days, asked.seed, PRESETS[asked.preset])
+        result["importance"] = importance(learned[days], days, args.seed, PRESETS[args.preset])
     text = json.dumps(finite(result), indent=2, allow_nan=False)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(text + "\n", encoding="utf-8")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
-    if asked.predictions:
-        write_predictions(asked.predictions, [log.customers[i] for i in test.customer], answers["preset"])
+    if args.predictions:
+        write_predictions(args.predictions, [log.customers[i] for i in test.customer], answers["preset"])
 
 
 def read(path: Path) -> Log:
@@ -227,10 +227,10 @@ def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, *, both: bool)
     as-of day is shorter than `WHOLE` horizons: answers of whole ones are then of the log's first days alone.
     """
     half, span = horizon // 2, (as_of - log.first) / DAY
-    found = {horizon: whole} if not half or span >= WHOLE * horizon else {}
-    if half and (not found or (both and estimators.few_answers(span, horizon))):
-        found[half] = together([asked_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
-    return found
+    learned = {horizon: whole} if not half or span >= WHOLE * horizon else {}
+    if half and (not learned or (both and estimators.few_answers(span, horizon))):
+        learned[half] = together([asked_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
+    return learned
 
 
 WHOLE = 2.5
@@ -270,11 +270,11 @@ def asked_at(log: Log, horizon: int, now: int) -> Rows:
     customer = np.flatnonzero(active)
     past = np.bincount(owner[split.time < now], minlength=len(log.customers))[customer]
     begin = split.offsets[:-1][customer]
-    asked = Spans(begin, begin + past, np.full(len(customer), now - 1))
+    spans = Spans(begin, begin + past, np.full(len(customer), now - 1))
     later = bought & (split.time >= now) & (split.time < now + horizon * DAY)
     times = np.bincount(owner[later], minlength=len(log.customers))[customer]
     spent = np.bincount(owner[later], split.price[later], minlength=len(log.customers))[customer]
-    x = features.compute(UNIT, split, asked, STORE)
+    x = features.compute(UNIT, split, spans, STORE)
     return Rows(x, (times == 0).astype(np.float64), spent, customer, np.full(len(customer), now))
 
 
@@ -379,15 +379,15 @@ def rfm(train: Rows, test: Rows, _: int) -> Answers:
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     columns = [features.names(UNIT).index(name) for name in RFM]
-    x, asked = (np.nan_to_num(rows.x[:, columns].astype(np.float64)) for rows in (train, test))
+    x, x_test = (np.nan_to_num(rows.x[:, columns].astype(np.float64)) for rows in (train, test))
 
     def logs(model: Any) -> Any:
         return make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), model)
 
     scale = train.spend.mean() or 1.0
-    churn = logs(LogisticRegression(max_iter=1000)).fit(x, train.churn).predict_proba(asked)[:, 1]
+    churn = logs(LogisticRegression(max_iter=1000)).fit(x, train.churn).predict_proba(x_test)[:, 1]
     tweedie = TweedieRegressor(power=1.5, link="log", alpha=0.01, max_iter=1000)
-    return {"churn": churn, "spend": logs(tweedie).fit(x, train.spend / scale).predict(asked) * scale}
+    return {"churn": churn, "spend": logs(tweedie).fit(x, train.spend / scale).predict(x_test) * scale}
 
 
 def boosting(train: Rows, test: Rows, _: int) -> Answers:
@@ -452,7 +452,7 @@ def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:
 
     spend = answers["spend"]
     varied = len(np.unique(spend)) > 1 and len(np.unique(truth)) > 1
-    found: dict[str, float | None] = {
+    metrics: dict[str, float | None] = {
         "mae": float(np.abs(truth - spend).mean()),
         "spearman": float(spearmanr(truth, spend).statistic) if varied else None,
         "gini": gini(truth, spend),
@@ -460,8 +460,8 @@ def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:
         "sum_ratio": float(spend.sum() / truth.sum()) if truth.sum() else None,
     }
     if "low" in answers:
-        found["coverage_80"] = float(np.mean((truth >= answers["low"]) & (truth <= answers["high"])))
-    return found
+        metrics["coverage_80"] = float(np.mean((truth >= answers["low"]) & (truth <= answers["high"])))
+    return metrics
 
 
 def gini(truth: Array, score: Array) -> float | None:

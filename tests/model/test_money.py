@@ -24,7 +24,7 @@ WIN = Costs(act_on="no", value=20, response=0.2, contact=0.5, coupon=5)
 """Acting on who would not buy wins .2 x 15 - .5 = 2.5, on who would it loses 5 + .5."""
 
 
-def asked(systems: dict[str, Any], target: Any, head: str = "purchase") -> Answers:
+def answers_of(systems: dict[str, Any], target: Any, head: str = "purchase") -> Answers:
     def logs(p: Any) -> Any:
         own = np.clip(np.asarray(p, np.float64), 1e-9, 1 - 1e-9)
         return np.log(np.stack([1 - own, own], axis=1)).astype(np.float32)
@@ -54,52 +54,52 @@ def of(answers: Answers, costs: Costs, sequence: Any = None, customer: Any = Non
     ],
 )
 def test_the_threshold_is_where_acting_is_worth_nothing(costs: Costs, head: str, threshold: float, side: str) -> None:
-    found = of(asked({CANDIDATE: [0.2, 0.4]}, [0, 1], head), costs)
-    assert found["threshold"] == pytest.approx(threshold, abs=1e-6)
-    assert found["act_on"] == side
+    worth = of(answers_of({CANDIDATE: [0.2, 0.4]}, [0, 1], head), costs)
+    assert worth["threshold"] == pytest.approx(threshold, abs=1e-6)
+    assert worth["act_on"] == side
 
 
 def test_money_is_what_acting_brings_and_nobody_is_acted_on_twice() -> None:
     """Three visits: the first is asked three times and passes the threshold at the second, where it is not yes."""
     p = [0.1, 0.5, 0.9, 0.4, 0.2]
-    found = of(asked({CANDIDATE: p, "majority": [0.2] * 5}, [0, 0, 1, 1, 1]), KEEP, [0, 0, 0, 1, 2])
-    own = found["systems"][CANDIDATE]
+    worth = of(answers_of({CANDIDATE: p, "majority": [0.2] * 5}, [0, 0, 1, 1, 1]), KEEP, [0, 0, 0, 1, 2])
+    own = worth["systems"][CANDIDATE]
     assert own["value"] == pytest.approx(1000 * (-6 + 11.5) / 3)
     assert own["acted"] == pytest.approx(2 / 3, abs=1e-6)
-    assert found["systems"]["majority"]["value"] == 0
-    assert found["systems"][EVERYBODY]["value"] == pytest.approx(1000 * (-6 + 11.5 + 11.5) / 3, abs=1e-4)
-    assert (found["sequences"], found["best_baseline"]) == (3, "majority")
-    assert found["over_best_baseline"]["value"] == own["value"]
+    assert worth["systems"]["majority"]["value"] == 0
+    assert worth["systems"][EVERYBODY]["value"] == pytest.approx(1000 * (-6 + 11.5 + 11.5) / 3, abs=1e-4)
+    assert (worth["sequences"], worth["best_baseline"]) == (3, "majority")
+    assert worth["over_best_baseline"]["value"] == own["value"]
 
 
 def test_the_simple_method_was_chosen_before_these_rows_were_looked_at() -> None:
-    answers = asked({CANDIDATE: [0.9, 0.1], "logistic": [0.9, 0.1], "majority": [0.9, 0.9]}, [1, 0])
+    answers = answers_of({CANDIDATE: [0.9, 0.1], "logistic": [0.9, 0.1], "majority": [0.9, 0.9]}, [1, 0])
     own = np.arange(2)
     assert money.best_baseline(answers, own, KEEP) == "logistic"
-    found = money.of(answers, own, own, KEEP, HOW, "majority")
-    assert (found["best_baseline"], found["best_baseline_on"]) == ("majority", "valid")
-    assert found["over_best_baseline"]["value"] == pytest.approx(1000 * 6 / 2)
+    worth = money.of(answers, own, own, KEEP, HOW, "majority")
+    assert (worth["best_baseline"], worth["best_baseline_on"]) == ("majority", "valid")
+    assert worth["over_best_baseline"]["value"] == pytest.approx(1000 * 6 / 2)
     assert of(answers, KEEP)["best_baseline_on"] == "test"
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=30), st.sampled_from([KEEP, WIN]))
 def test_who_knows_the_truth_brings_the_most(rows: list[tuple[float, bool]], costs: Costs) -> None:
     p, target = [p for p, _ in rows], [int(yes) for _, yes in rows]
-    found = of(asked({CANDIDATE: p, "oracle": target}, target), replace(costs), None)["systems"]
-    assert found["oracle"]["value"] >= max(found[CANDIDATE]["value"], found[EVERYBODY]["value"], 0) - 1e-6
+    systems = of(answers_of({CANDIDATE: p, "oracle": target}, target), replace(costs), None)["systems"]
+    assert systems["oracle"]["value"] >= max(systems[CANDIDATE]["value"], systems[EVERYBODY]["value"], 0) - 1e-6
 
 
 def test_intervals_are_by_customer() -> None:
     rng = np.random.default_rng(0)
     target = np.repeat(rng.integers(0, 2, 40), 25)
-    answers = asked({CANDIDATE: np.full(1000, 0.9)}, target)
+    answers = answers_of({CANDIDATE: np.full(1000, 0.9)}, target)
     alone, together = (of(answers, KEEP, None, who)["systems"][CANDIDATE] for who in (None, np.arange(1000) // 25))
     assert alone["value"] == together["value"]
     assert together["high"] - together["low"] > 3 * (alone["high"] - alone["low"])
 
 
-def told(p: Any, baseline: Any, target: Any, language: str, costs: Costs | None = KEEP, **more: Any) -> str:
-    answers = asked({CANDIDATE: p, "logistic": baseline}, target)
+def paragraph_of(p: Any, baseline: Any, target: Any, language: str, costs: Costs | None = KEEP, **more: Any) -> str:
+    answers = answers_of({CANDIDATE: p, "logistic": baseline}, target)
     settings = Evaluation(language=language, currency="£")  # type: ignore[arg-type]
     details = {"deciles": [{"share": 0.4, "lift": 2.5}], "share_of_yes": 0.16}
     content = {
@@ -130,29 +130,29 @@ CAME = (RNG.random(4000) < CHANCE).astype(np.int64)
     ids=["better", "the same", "no gain"],
 )
 def test_a_shop_manager_is_told_what_to_do(p: Any, baseline: Any, says: str, chinese: str) -> None:
-    english = told(p, baseline, CAME, "en")
+    english = paragraph_of(p, baseline, CAME, "en")
     assert says in english
     assert re.search(r"probability of a purchase is above 34.3%: \d+ of 1,000\. That brings -?£[\d.,]+", english)
-    assert chinese in (other := told(p, baseline, CAME, "zh"))
+    assert chinese in (other := paragraph_of(p, baseline, CAME, "zh"))
     assert "34.3%" in other
     assert "{" not in english + other
 
 
 def test_heads_of_few_answers_say_that_no_other_day_tried_them() -> None:
     few: dict[str, Any] = {"same_days": {"purchase": 2140}}
-    assert told(CHANCE, CHANCE, CAME, "en", **few).endswith(
+    assert paragraph_of(CHANCE, CHANCE, CAME, "en", **few).endswith(
         "Purchase learned from 2,140 answers, too few to be tried on other days than those: how right the model stays "
         "in another season is not known."
     )
-    assert told(CHANCE, CHANCE, CAME, "zh", **few).endswith(
+    assert paragraph_of(CHANCE, CHANCE, CAME, "zh", **few).endswith(
         "“购买”只学习了 2,140 个答案，不足以在其他日期上检验：换一个季节是否仍然准确，尚不清楚。"
     )
 
 
 def test_without_costs_the_paragraph_asks_for_them() -> None:
     for language in ("en", "zh"):
-        text = told(CHANCE, CHANCE, CAME, language, None)
+        text = paragraph_of(CHANCE, CHANCE, CAME, language, None)
         assert "2.5" in text
         assert "evaluation.costs.purchase" in text
-    assert "too few to be tried on other days" not in told(CHANCE, CHANCE, CAME, "en")
+    assert "too few to be tried on other days" not in paragraph_of(CHANCE, CHANCE, CAME, "en")
     assert paragraph.WORDS["en"].keys() - {"sentence"} <= {*paragraph.WORDS["zh"], "sentence"}

@@ -43,7 +43,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "more": "more",
         "same_days": "{means} learned from {rows} answers, too few to be tried on other days than those: how right the "
         "model stays in another season is not known.",
-        "decile": "The tenth of the {unit} with the largest expected {means} brings {found} of all of it; in sum the "
+        "decile": "The tenth of the {unit} with the largest expected {means} brings {share} of all of it; in sum the "
         "model expects {ratio} of what came. To be told whom to act on, name what it costs and brings: "
         "evaluation.costs.{head}.",
     },
@@ -73,7 +73,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "less": "小",
         "more": "大",
         "same_days": "“{means}”只学习了 {rows} 个答案，不足以在其他日期上检验：换一个季节是否仍然准确，尚不清楚。",
-        "decile": "预期{means}最高的十分之一{unit}占全部的 {found}；模型预期总额为实际的 {ratio}。"
+        "decile": "预期{means}最高的十分之一{unit}占全部的 {share}；模型预期总额为实际的 {ratio}。"
         "若要知道该对谁行动，请在 evaluation.costs.{head} 中写明成本与收益。",
     },
 }
@@ -177,8 +177,8 @@ def _amount(content: Mapping[str, Any], output: Output, settings: Evaluation) ->
     ratio = headline.value(content, output.name, CANDIDATE, "sum_ratio")
     if not cells or ratio is None:
         return words["no_lift"]
-    captured = f"{100 * cells[0]['found']:.0f}%"
-    return words["decile"].format(**_names(output, settings), found=captured, ratio=f"{100 * ratio:.0f}%")
+    share = f"{100 * cells[0]['found']:.0f}%"
+    return words["decile"].format(**_names(output, settings), share=share, ratio=f"{100 * ratio:.0f}%")
 
 
 def _forecast(content: Mapping[str, Any], output: Output, settings: Evaluation) -> str:
