@@ -83,6 +83,14 @@ def test_all_that_health_may_name_stands_in_the_runbook_of_its_alert(root: Path)
     assert parts | {f"{part} of MODEL" for part in server.MENDS} | {"live MODEL"} == named
 
 
+def test_a_panel_that_shows_what_is_above_0_says_where_nothing_is(folder: Path) -> None:
+    """`No data` might mean that nothing was asked."""
+    panels = json.loads((folder / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    filtered = [panel for panel in panels if any("> 0" in each["expr"] for each in panel.get("targets", ()))]
+    assert len(filtered) == 3
+    assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in filtered)
+
+
 def test_the_panels_of_the_dashboard_lie_beside_each_other(folder: Path) -> None:
     panels = json.loads((folder / "dashboard.json").read_text(encoding="utf-8"))["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)

@@ -20,6 +20,7 @@ from clickflow.online.http.app import app
 from clickflow.online.http.settings import Answered, Settings
 from clickflow.online.served import Served
 from clickflow.params.serve import Serve
+from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.system import integrity
 from clickflow.system.paths import Paths
 
@@ -322,6 +323,15 @@ def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
     assert (observed.model, observed.version, observed.route) == (served.model, 1, "/v1/recommend")
     assert "ann" not in repr(observed)
     assert observed.customer == server.pseudonym(KEY, "customer", "ann@example.com")
+
+
+def test_a_model_whose_champion_is_not_here_yet_is_no_fault_of_who_names_it(served: Served) -> None:
+    ask = client(served, champions=lambda: {"late": 3, served.model: 1})
+    answer = ask("POST", "/v1/recommend", json={"model": "late", "history": VISIT})
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
+    assert ask("POST", "/v1/recommend", json={"model": "other", "history": VISIT}).status_code == 404
+    (model,) = ask("GET", "/v1/models").json()["models"]
+    assert model["items"] == len(served.items) - FIRST_ITEM, "padding and the unknown item are none"
 
 
 def test_without_a_model_it_lives_and_is_not_ready() -> None:

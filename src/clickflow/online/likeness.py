@@ -1,5 +1,6 @@
 """How alike items are, to a model: the cosine of their vectors in its network; of a model without, by category."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,17 @@ def to(served: "Served", index: int, others: npt.NDArray[np.integer]) -> Floats:
         return np.asarray(table[others] @ table[index], np.float32)
     own = served.items.category[index]
     return np.asarray((served.items.category[others] == own) & (own >= FIRST_ITEM), np.float32)
+
+
+def among(served: "Served", items: Ints) -> Callable[[int], Floats]:
+    """From the place of one of `items` to how alike it and each of them are, as `to` says it; their vectors are
+    gathered once.
+    """
+    table = vectors(served)
+    if table is None:
+        return lambda place: to(served, int(items[place]), items)
+    own = np.ascontiguousarray(table[items])
+    return lambda place: np.asarray(own @ own[place], np.float32)
 
 
 def nearest(served: "Served", index: int, k: int) -> tuple[Ints, Floats] | None:

@@ -271,14 +271,14 @@ def _unlike(
     already, is best; scores are probabilities, as a share of the best one's.
     """
     score = np.exp(logs - logs.max())
-    near = np.zeros(len(pool), np.float32)
+    near, alike = np.zeros(len(pool), np.float32), likeness.among(served, pool)
     left, chosen = np.ones(len(pool), bool), []
     for _ in range(min(most, len(pool))):
         worth = np.where(left, (1 - weight) * score - weight * near, -np.inf)
         place = int(np.argmax(worth))
         left[place] = False
         chosen.append(place)
-        near = np.maximum(near, likeness.to(served, int(pool[place]), pool))
+        near = np.maximum(near, alike(place))
     return pool[chosen]
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from clickflow.online.http import schema
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
+from clickflow.sequences.indexes import FIRST_ITEM
 
 METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,7 +34,7 @@ async def models(service: Service, _: Call) -> schema.Models:
             one.model,
             one.version,
             one.unit,
-            len(one.items),
+            len(one.items) - FIRST_ITEM,
             [
                 schema.Output(output.name, "categories" if output.by else output.kind, output.head.question)
                 for output in one.shown_outputs

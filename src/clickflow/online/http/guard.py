@@ -258,9 +258,9 @@ def trace(service: Service, route: Route, call: Call, scope: Scope) -> Callable[
             "http.request.method": route.method,
             "http.route": route.path,
             "clickflow.request": call.request,
-            "clickflow.model": call.model,
-            "clickflow.version": call.version,
         }
+        if call.model:
+            attributes |= {"clickflow.model": call.model, "clickflow.version": call.version}
         if status is not None:
             attributes["http.response.status_code"] = status
         if status is None or status >= 500:

@@ -12,7 +12,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 Mode = Literal["livesum", "livemax", "livemostrecent"]
 GAUGES: Mapping[str, tuple[str, tuple[str, ...], Mode]] = {
-    "clickflow_state": ("Visitors that are kept", ("count",), "livesum"),
+    "clickflow_state": ("Visitors that are kept in memory", ("count",), "livesum"),
     "clickflow_serving_version": ("Version that answers; 0: none", ("model",), "livemax"),
     "clickflow_champion_version": ("Version that should answer, by the ledger; 0: none", ("model",), "livemax"),
     "clickflow_wrong": ("1 where health says that something is wrong", ("what",), "livemax"),

@@ -28,9 +28,12 @@ def clock() -> int:
 def model_of(service: Service, body: schema.Question, kind: str | None = None) -> Served:
     """The model that is asked: the one named, else the first that answers, of those with an answer of this kind.
 
-    Raises UsageError where the name is none of a served model, Refused where no model has such an answer.
+    Raises UsageError where the name is none of a model, Refused where no version of it answers yet, or no model has
+    such an answer.
     """
     if body.model is not None:
+        if body.model not in service.engine.models and body.model in service.settings.champions():
+            raise Refused("not-ready", f"no version of {body.model!r} answers yet")
         served = service.engine.current(body.model)
         if kind and not any(output.kind == kind for output in served.outputs):
             raise Refused("invalid", f"model {body.model!r} has no answer of kind {kind}", where="$.model")

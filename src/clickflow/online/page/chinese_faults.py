@@ -106,6 +106,7 @@ FAULTS = (
     ),
     ("send the others, for an explanation names steps by their places", "请只发送其余步骤，因为解释按位置指称步骤"),
     ("a step is earlier than the one before it", "有一步早于它的前一步"),
+    ("no version of {m} answers yet", "{m} 还没有能应答的版本"),
     (
         "send the oldest first, for an explanation names steps by their places",
         "请先发送最早的步骤，因为解释按位置指称步骤",
