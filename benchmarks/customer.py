@@ -229,7 +229,7 @@ def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, *, both: bool)
     half, span = horizon // 2, (as_of - log.first) / DAY
     learned = {horizon: whole} if not half or span >= WHOLE * horizon else {}
     if half and (not learned or (both and estimators.few_answers(span, horizon))):
-        learned[half] = together([asked_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
+        learned[half] = together([rows_at(log, half, int(day)) for day in cut_offs(log, half, as_of)])
     return learned
 
 
@@ -243,7 +243,7 @@ def together(parts: list[Rows]) -> Rows:
 
 def rows_of(log: Log, horizon: int, as_of: int) -> tuple[Rows, Rows]:
     """The rows of training and those that are asked."""
-    parts = [asked_at(log, horizon, int(day)) for day in (*cut_offs(log, horizon, as_of), as_of)]
+    parts = [rows_at(log, horizon, int(day)) for day in (*cut_offs(log, horizon, as_of), as_of)]
     train, test = together(parts[:-1]), parts[-1]
     day = str(np.datetime64(as_of, "us").astype("datetime64[D]"))
     for what, rows in ((f"as of {day}", test), ("before that, to learn from,", train)):
@@ -260,7 +260,7 @@ def rows_of(log: Log, horizon: int, as_of: int) -> tuple[Rows, Rows]:
 LEAST_CUSTOMERS = 20
 
 
-def asked_at(log: Log, horizon: int, now: int) -> Rows:
+def rows_at(log: Log, horizon: int, now: int) -> Rows:
     """Who bought in the days before, what can be said of them then, and what came of it."""
     split = log.split
     bought = split.action == 0

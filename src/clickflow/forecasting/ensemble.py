@@ -100,8 +100,8 @@ and that is not of the month. Days and weeks have backtests enough.
 """
 SPREAD_ALONE_FEW = 0.15
 """Times so much is `SPREAD_ALONE` of their lower quantile."""
-LEAST_ASKED = 5
-"""Series asked, over all origins, from which on backtests say something of a group."""
+LEAST_BACKTESTED = 5
+"""Series backtested, over all origins, from which on backtests say something of a group."""
 OUTSIDE: Mapping[str, float] = {"fast": 0.085, "intermittent": 0.1, "short": 0.1}
 """A tenth on either side; less where the weights, chosen on the same values, fit them closer than the next ones."""
 SPIKE = 10.0
@@ -159,8 +159,8 @@ class Preset:
         of = groups(known)
         for number, group in enumerate(GROUPS):
             rows = np.flatnonzero(of == number)
-            made = spread_out(mixed(self.weights[group], forecasts[:, rows]), self.spread[group])
-            out[rows] = parted(made, self.least[group]) if group in self.least else made
+            spread = spread_out(mixed(self.weights[group], forecasts[:, rows]), self.spread[group])
+            out[rows] = parted(spread, self.least[group]) if group in self.least else spread
         out[np.nansum(np.abs(known.values), 1) == 0] = 0.0  # never sold: a trace above 0 would never hold
         return rounded(out) if self.whole else out
 
@@ -308,9 +308,9 @@ def ask(known: Panel, horizon: int, look: Backtests, early: Models, methods: tup
     out = {}
     for number, group in enumerate(GROUPS):
         rows = np.concatenate(then) == number
-        if not look.then or rows.sum() < LEAST_ASKED:
+        if not look.then or rows.sum() < LEAST_BACKTESTED:
             rows = np.concatenate(now) == number  # all of them were shorter then
-        if rows.sum() >= LEAST_ASKED and np.nansum(of_all.actual[rows]):
+        if rows.sum() >= LEAST_BACKTESTED and np.nansum(of_all.actual[rows]):
             out[group] = Answers(of_all.actual[rows], of_all.forecasts[:, rows])
     return out
 

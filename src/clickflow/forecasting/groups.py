@@ -14,7 +14,7 @@ INTERMITTENT = 0.3
 """Share of zeros from which on a series is intermittent."""
 SHORT = {"day": 28, "week": 12, "month": 14}
 """Fewer periods are few."""
-ASKED, ASKED_GROUP = 1_000, 200
+BACKTESTED, BACKTESTED_OF_GROUP = 1_000, 200
 """Series that backtests ask about, of more about so many, and of a group no fewer: more choose no other weights, and
 take minutes.
 """
@@ -32,7 +32,7 @@ def drawn(known: Panel) -> Array:
     """The series that backtests ask about, [s]: all, or evenly some of each group where they are very many, and the
     longest, which says whether there is a season.
     """
-    every, of = -(-len(known.values) // ASKED), groups(known)
+    every, of = -(-len(known.values) // BACKTESTED), groups(known)
     rows = [np.flatnonzero(of == number) for number in range(len(GROUPS))]
-    some = [row[:: max(1, min(every, len(row) // ASKED_GROUP))] for row in rows]
+    some = [row[:: max(1, min(every, len(row) // BACKTESTED_OF_GROUP))] for row in rows]
     return np.unique(np.concatenate([*some, [np.argmax((~np.isnan(known.values)).sum(1))]]))
