@@ -134,16 +134,16 @@ def by_customer(score: Any, users: list[str | None], names: list[str]) -> Any:
     return best
 
 
-def simulated(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def simulated(folder: Path, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """One log, two trainings."""
     from clickflow.sources.simulator import truth
 
     values = {
-        "simulator.events": options.events,
-        "simulator.planted": options.planted,
-        "models.next_step.budget.epochs": options.epochs,
+        "simulator.events": args.events,
+        "simulator.planted": args.planted,
+        "models.next_step.budget.epochs": args.epochs,
         "seed": seed,
-    } | parse(options.set)
+    } | parse(args.set)
     shop = Shop(folder, values)
     seconds = {"data": shop.run("ingest", "validate", "sequences session")}
     models = []
@@ -182,12 +182,12 @@ def simulated(folder: Path, seed: int, options: argparse.Namespace) -> dict[str,
     }
 
 
-def uci(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def uci(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Invoices of which a line is cancelled soon, against all others."""
     import duckdb
 
-    values = UCI | {"source.path": str(options.uci.resolve()), "models.next_step.budget.epochs": options.epochs}
-    shop = Shop(folder, values | parse(options.set))
+    values = UCI | {"source.path": str(args.uci.resolve()), "models.next_step.budget.epochs": args.epochs}
+    shop = Shop(folder, values | parse(args.set))
     seconds = shop.run("ingest", "validate", "sequences session", "train next_step", "export next_step")
     own = scored(shop)
     events = f"read_parquet('{shop.folder}/data/events/**/*.parquet')"
@@ -217,17 +217,17 @@ def main() -> None:
     parser.add_argument("-S", "--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
     parser.add_argument("--json", type=Path, help="write the result there too")
-    options = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clickflow-anomaly-") as scratch:
-        base = options.keep or Path(scratch)
+        base = args.keep or Path(scratch)
         base.mkdir(parents=True, exist_ok=True)
-        if options.uci is not None:
-            results: Any = uci(base / "uci", options)
+        if args.uci is not None:
+            results: Any = uci(base / "uci", args)
         else:
-            results = [simulated(base / f"log-{s}", int(s), options) for s in options.log_seeds.split(",")]
-    settings = {name: getattr(options, name) for name in ("events", "planted", "epochs", "set")}
+            results = [simulated(base / f"log-{s}", int(s), args) for s in args.log_seeds.split(",")]
+    settings = {name: getattr(args, name) for name in ("events", "planted", "epochs", "set")}
     report = {"benchmark": "anomaly", "settings": settings, "results": results}
-    hand_out(report | {"versions": versions("numpy", "torch", "onnxruntime")}, options.json)
+    hand_out(report | {"versions": versions("numpy", "torch", "onnxruntime")}, args.json)
 
 
 if __name__ == "__main__":

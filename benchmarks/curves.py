@@ -42,15 +42,15 @@ def main() -> None:
         "--tolerance", type=float, default=0.0, help="relative; 0: equal to the last digit, and hashes too"
     )
     parser.add_argument("--json", type=Path, help="write the result there too")
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clickflow-curves-") as scratch:
-        result = measure(Path(scratch) / "clone", wanted.commit, wanted.models)
+        result = measure(Path(scratch) / "clone", args.commit, args.models)
     differing = []
-    if wanted.against:
-        before = json.loads(wanted.against.read_text(encoding="utf-8"))
-        differing = list(differences(before["models"], result["models"], wanted.tolerance, wanted.models))
+    if args.against:
+        before = json.loads(args.against.read_text(encoding="utf-8"))
+        differing = list(differences(before["models"], result["models"], args.tolerance, args.models))
         result["differs"] = differing
-    hand_out(result, wanted.json)
+    hand_out(result, args.json)
     for line in differing:
         print(line, file=sys.stderr)
     sys.exit(1 if differing else 0)

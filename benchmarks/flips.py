@@ -245,14 +245,14 @@ def main() -> None:
     parser.add_argument("--shop", type=Path, help="keep the finished shop here, and use it again")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    rng, lines = random.Random(given.seed), []
+    args = parser.parse_args()
+    rng, lines = random.Random(args.seed), []
     with tempfile.TemporaryDirectory(prefix="flips") as scratch:
-        folder = given.shop or Path(scratch)
+        folder = args.shop or Path(scratch)
         shop = kills.Shop(folder / "at", folder / "kept")
         if not shop.folder.is_dir():
             folder.mkdir(exist_ok=True)
-            kills.bare_shop(folder, given.seed, wide=True)
+            kills.bare_shop(folder, args.seed, wide=True)
             finished(shop)
             shop.keep("finished")
         kept = shop.kept / "finished"
@@ -261,20 +261,20 @@ def main() -> None:
             import_module(library)
 
         env = {**shop.env(), "CUDA_VISIBLE_DEVICES": "", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        verbs = {name: undisturbed(shop, kept, name, env) for name in given.verbs}
+        verbs = {name: undisturbed(shop, kept, name, env) for name in args.verbs}
         pairs = [
             (name, path)
             for name, verb in verbs.items()
             for path in verb.reads
-            if any(part in str(path.relative_to(shop.folder)) for part in given.only)
+            if any(part in str(path.relative_to(shop.folder)) for part in args.only)
         ]
         by_file = {path: [name for name, each in pairs if each == path] for _, path in pairs}
         print(
             json.dumps({"verbs": len(verbs), "files": len(by_file), "pairs": len(pairs)}), file=sys.stderr, flush=True
         )
         started = time.monotonic()
-        for _ in range(given.flips):
-            if time.monotonic() - started > given.seconds:
+        for _ in range(args.flips):
+            if time.monotonic() - started > args.seconds:
                 break
             path = rng.choice(sorted(by_file))
             name = rng.choice(by_file[path])
@@ -286,10 +286,10 @@ def main() -> None:
                 print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
             shutil.copy2(kept / path.relative_to(shop.folder), path)  # its size and time are as they were
             put_back(shop, kept)
-    table = {name: dict(Counter(each["outcome"] for each in lines if each["verb"] == name)) for name in given.verbs}
+    table = {name: dict(Counter(each["outcome"] for each in lines if each["verb"] == name)) for name in args.verbs}
     result = {
         "flips": len(lines),
-        "seed": given.seed,
+        "seed": args.seed,
         "files": len(by_file),
         "outcomes": dict(Counter(each["outcome"] for each in lines)),
         "by_verb": table,
@@ -298,7 +298,7 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions("dvc", "mlflow", "torch", "pyarrow", "duckdb"),
     }
-    hand_out(result, given.json)
+    hand_out(result, args.json)
 
 
 if __name__ == "__main__":

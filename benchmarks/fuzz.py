@@ -44,13 +44,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    first, last = map(int, chosen.seeds.split(":"))
-    if chosen.worker:
-        work(chosen.formats[0], first, last)
+    args = parser.parse_args()
+    first, last = map(int, args.seeds.split(":"))
+    if args.worker:
+        work(args.formats[0], first, last)
         return
     started = time.monotonic()
-    tasks = [(kind, at, min(at + BATCH, last)) for at in range(first, last, BATCH) for kind in chosen.formats]
+    tasks = [(kind, at, min(at + BATCH, last)) for at in range(first, last, BATCH) for kind in args.formats]
     lines: list[dict[str, Any]] = []
     lock = threading.Lock()
 
@@ -66,12 +66,12 @@ def main() -> None:
                     if line["outcome"] not in ("read", "refused"):
                         print(json.dumps(line), file=sys.stderr, flush=True)
 
-    threads = [threading.Thread(target=drain) for _ in range(chosen.jobs)]
+    threads = [threading.Thread(target=drain) for _ in range(args.jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    hand_out(summary(lines, chosen.seeds, time.monotonic() - started), chosen.json)
+    hand_out(summary(lines, args.seeds, time.monotonic() - started), args.json)
 
 
 def summary(lines: list[dict[str, Any]], seeds: str, seconds: float) -> dict[str, Any]:

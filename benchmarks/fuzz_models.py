@@ -38,24 +38,24 @@ def main() -> None:
     parser.add_argument("--seeds", default="0:100", help="FIRST:LAST, for each kind")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
-    first, last = map(int, chosen.seeds.split(":"))
+    args = parser.parse_args()
+    first, last = map(int, args.seeds.split(":"))
     started, lines = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
-        for kind in chosen.kinds:
+        for kind in args.kinds:
             for seed in range(first, last):
-                line = attempt(kind, seed, chosen.artefact, Path(folder) / "w")
+                line = attempt(kind, seed, args.artefact, Path(folder) / "w")
                 lines.append(line)
                 if line["outcome"] not in KNOWN:
                     print(json.dumps(line), file=sys.stderr, flush=True)
     result = {
-        "seeds": chosen.seeds,
-        "kinds": {kind: Counter(each["outcome"] for each in lines if each["kind"] == kind) for kind in chosen.kinds},
+        "seeds": args.seeds,
+        "kinds": {kind: Counter(each["outcome"] for each in lines if each["kind"] == kind) for kind in args.kinds},
         "wrong": [each for each in lines if each["outcome"] not in KNOWN],
         "seconds": round(time.monotonic() - started, 1),
         "versions": versions("onnxruntime", "pyarrow"),
     }
-    hand_out(result, chosen.json)
+    hand_out(result, args.json)
 
 
 def attempt(kind: str, seed: int, artefact: Path, root: Path) -> dict[str, Any]:

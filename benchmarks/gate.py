@@ -181,18 +181,18 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=3000, help="of each release's test window")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
+    args = parser.parse_args()
     started = time.perf_counter()
     champion, sliced = [], []
-    for size in map(int, filter(None, options.sizes.split(","))):
+    for size in map(int, filter(None, args.sizes.split(","))):
         for difference in DIFFERENCES:
-            champion.append(champion_rule(size, difference, options.trials, options.seed))
+            champion.append(champion_rule(size, difference, args.trials, args.seed))
             print(json.dumps(champion[-1]), file=sys.stderr)
     for size, slices in ((2000, 8), (6000, 24)):
         for drop in (0.0, 0.1, 0.2, 0.4):
-            sliced.append(slice_rule(size, slices, drop, max(10, options.trials // 4), options.seed))
+            sliced.append(slice_rule(size, slices, drop, max(10, args.trials // 4), args.seed))
             print(json.dumps(sliced[-1]), file=sys.stderr)
-    scenarios = list(releases.run(options.customers, options.seed, options.releases))
+    scenarios = list(releases.run(args.customers, args.seed, args.releases))
     result = {
         "benchmark": "gate",
         "metric": METRIC,
@@ -200,18 +200,18 @@ def main() -> None:
         "margin": {str(kind): margin for kind, margin in KINDS.items()},
         "resamples": paired.RESAMPLES,
         "agreement": AGREEMENT,
-        "seed": options.seed,
+        "seed": args.seed,
         "champion_rule": champion,
         "slice_rule": sliced,
-        "releases": {"customers": options.customers, "resamples": releases.RESAMPLES, "scenarios": scenarios},
-        "by_customer": by_customer(options.trials, options.seed),
+        "releases": {"customers": args.customers, "resamples": releases.RESAMPLES, "scenarios": scenarios},
+        "by_customer": by_customer(args.trials, args.seed),
         "seconds": round(time.perf_counter() - started, 1),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
     }
     text = json.dumps(result, indent=1) + "\n"
-    options.json.write_text(text, encoding="utf-8")
+    args.json.write_text(text, encoding="utf-8")
     print(text)
 
 

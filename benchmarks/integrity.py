@@ -213,23 +213,23 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    given = parser.parse_args()
+    args = parser.parse_args()
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["CLICKFLOW_HOME"] = f"{scratch}/home"
         os.environ["GX_ANALYTICS_ENABLED"] = "false"
         for name in ("cost", "flips"):
             Path(scratch, name).mkdir()
-        if given.flips:
-            result["flips"] = flips(Path(scratch, "flips"), given.flips, given.seed)
-        if given.events:
-            result["cost"] = cost(Path(scratch, "cost"), given.events)
+        if args.flips:
+            result["flips"] = flips(Path(scratch, "flips"), args.flips, args.seed)
+        if args.events:
+            result["cost"] = cost(Path(scratch, "cost"), args.events)
     result |= {
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
         "versions": versions("duckdb", "numpy", "pyarrow"),
     }
-    hand_out(result, given.json)
+    hand_out(result, args.json)
 
 
 if __name__ == "__main__":

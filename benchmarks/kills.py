@@ -360,31 +360,31 @@ def main() -> None:
     parser.add_argument("--shop", type=Path, help="a finished one, that flips.py --shop has kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    rng, started, lines = random.Random(given.seed), time.monotonic(), []
+    args = parser.parse_args()
+    rng, started, lines = random.Random(args.seed), time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="kills") as scratch:
-        wide = given.shop is not None or any(kind in WIDE for kind in given.kinds)
-        if given.shop:
-            shop: Shop = Finished(given.shop / "at", given.shop / "kept")
+        wide = args.shop is not None or any(kind in WIDE for kind in args.kinds)
+        if args.shop:
+            shop: Shop = Finished(args.shop / "at", args.shop / "kept")
             shop.put_back("finished")
         else:
-            shop = bare_shop(Path(scratch), given.seed, wide=wide)
+            shop = bare_shop(Path(scratch), args.seed, wide=wide)
         name = somebody(shop)
-        for folder in [shop.folder, *([shop.kept / "finished"] if given.shop else [])]:
+        for folder in [shop.folder, *([shop.kept / "finished"] if args.shop else [])]:
             (folder / "somebody").write_text(name, encoding="utf-8")
         every = kinds(name, wide=wide)
-        whole = undisturbed(shop, every, given.kinds)
-        for _ in range(given.kills):
-            for kind in given.kinds:
-                if time.monotonic() - started > given.seconds:
+        whole = undisturbed(shop, every, args.kinds)
+        for _ in range(args.kills):
+            for kind in args.kinds:
+                if time.monotonic() - started > args.seconds:
                     break
                 lines.append(kill(shop, kind, every[kind], whole[kind], rng))
                 print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
-    table = {kind: dict(Counter(line["outcome"] for line in lines if line["kind"] == kind)) for kind in given.kinds}
+    table = {kind: dict(Counter(line["outcome"] for line in lines if line["kind"] == kind)) for kind in args.kinds}
     result = {
         "kills": len(lines),
-        "seed": given.seed,
-        "undisturbed_seconds": {kind: round(whole[kind]["seconds"], 1) for kind in given.kinds},
+        "seed": args.seed,
+        "undisturbed_seconds": {kind: round(whole[kind]["seconds"], 1) for kind in args.kinds},
         "outcomes": table,
         "left": sum("left" in line for line in lines),
         "not_plain": [line for line in lines if line["outcome"] != "equal" or "left" in line or "again" in line],
@@ -392,7 +392,7 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions("dvc", "mlflow", "torch"),
     }
-    hand_out(result, given.json)
+    hand_out(result, args.json)
 
 
 if __name__ == "__main__":

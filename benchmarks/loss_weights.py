@@ -63,25 +63,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--json", type=Path, help="write the result there too")
-    wanted = parser.parse_args()
-    params = load(wanted.params)
-    spec = params.model(wanted.model)
+    args = parser.parse_args()
+    params = load(args.params)
+    spec = params.model(args.model)
     spec = replace(
         spec,
-        encoder=replace(spec.encoder, units=wanted.units),
-        budget=replace(spec.budget, epochs=wanted.epochs),
+        encoder=replace(spec.encoder, units=args.units),
+        budget=replace(spec.budget, epochs=args.epochs),
     )
     ways: dict[str, Any] = {}
     for way, models in variants(spec).items():
         runs: list[dict[str, Any]] = []
-        for seed in wanted.seeds:
-            each = [measure(model, wanted.store, wanted.latest, seed, params.training) for model in models]
+        for seed in args.seeds:
+            each = [measure(model, args.store, args.latest, seed, params.training) for model in models]
             whole = {name: value for one in each for name, value in one.items()}
             runs.append(whole | {"seconds": sum(one["seconds"] for one in each)})
         numbers = [name for name in runs[0] if name != "weights"]
         ways[way] = {"mean": {name: mean(run[name] for run in runs) for name in numbers}, "seeds": runs}
-    given = {name: str(value) for name, value in vars(wanted).items() if name != "json"}
-    hand_out({"given": given, "versions": versions("torch", "numpy"), **ways}, wanted.json)
+    given = {name: str(value) for name, value in vars(args).items() if name != "json"}
+    hand_out({"given": given, "versions": versions("torch", "numpy"), **ways}, args.json)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--repeat", type=int, default=2, help="runs of `tasks`; the one with the least overhead counts")
     parser.add_argument("--json", type=Path, help="write the result there too")
-    wanted = parser.parse_args()
-    parts = wanted.only.split(",")
+    args = parser.parse_args()
+    parts = args.only.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only: {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     result: dict[str, Any] = {
@@ -76,27 +76,27 @@ def main() -> None:
         "hardware": f"{os.cpu_count()} CPU cores, {machine.machine()}",
         "versions": versions("apache-airflow", "dvc", "mlflow", "torch"),
     }
-    executors, skipped = possible(wanted.executor or EXECUTORS, parts)
+    executors, skipped = possible(args.executor or EXECUTORS, parts)
     if skipped:
         result["skipped"] = skipped
 
     def keep(into: dict[str, Any], name: str, value: Any) -> None:
         into[name] = value
-        if wanted.json:
-            wanted.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
     if "parse" in parts:
         keep(result, "parse", parse())
     if {"tasks", "concurrent"} & set(parts):
         for executor in executors:
             of_executor = result.setdefault("executors", {}).setdefault(executor, {})
-            for name, value in measured(executor, parts, wanted.repeat):
+            for name, value in measured(executor, parts, args.repeat):
                 keep(of_executor, name, value)
     if "recovery" in parts and "recovery" not in skipped:
         seconds = result.setdefault("recovery_seconds", {})
         for name, value in recovery([executor for executor in executors if executor != "local"]):
             keep(seconds, name, value)
-    hand_out(result, wanted.json)
+    hand_out(result, args.json)
 
 
 def possible(executors: Sequence[str], parts: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -52,16 +52,16 @@ def main() -> None:
     parser.add_argument("-S", "--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it, or go on in it")
     parser.add_argument("--json", type=Path, help="write the result there too")
-    wanted = parser.parse_args()
-    own = LOGS.get(wanted.data, {})
-    if own is None and wanted.logs is None:
+    args = parser.parse_args()
+    own = LOGS.get(args.data, {})
+    if own is None and args.logs is None:
         parser.error("--logs is needed for this data")
-    log = (wanted.logs / wanted.data).resolve() if own is None else None
-    values = {**(own or {}), **parse(wanted.set)}
+    log = (args.logs / args.data).resolve() if own is None else None
+    values = {**(own or {}), **parse(args.set)}
     with tempfile.TemporaryDirectory(prefix="clickflow-pipeline-") as scratch:
-        folder = (wanted.keep or Path(scratch) / "clone").resolve()
-        result = {"data": wanted.data, "params": values, **measure(folder, values, wanted.params, log)}
-    hand_out(result, wanted.json)
+        folder = (args.keep or Path(scratch) / "clone").resolve()
+        result = {"data": args.data, "params": values, **measure(folder, values, args.params, log)}
+    hand_out(result, args.json)
 
 
 def measure(folder: Path, values: dict[str, Any], given: Path | None, log: Path | None) -> dict[str, Any]:

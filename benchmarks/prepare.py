@@ -36,7 +36,7 @@ def simulated(scratch: Path, events: int, seed: int) -> Path:
     return folder
 
 
-def workspace(scratch: Path, raw: Path, events: int, given: argparse.Namespace) -> Path:
+def workspace(scratch: Path, raw: Path, events: int, args: argparse.Namespace) -> Path:
     """A fresh workspace whose params.yaml reads `raw`."""
     folder = scratch / f"workspace-{events}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -44,8 +44,8 @@ def workspace(scratch: Path, raw: Path, events: int, given: argparse.Namespace) 
     shutil.copy(ROOT / "dvc.yaml", folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["source"] |= {"kind": "files", "path": str(raw), "pattern": "events-*"}
-    params["ingest"]["memory_gb"] = params["sequences"]["memory_gb"] = given.memory_gb
-    params["sequences"]["customer"] = {"horizon_days": given.horizon_days, "every_days": 1}
+    params["ingest"]["memory_gb"] = params["sequences"]["memory_gb"] = args.memory_gb
+    params["sequences"]["customer"] = {"horizon_days": args.horizon_days, "every_days": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     return folder
 
@@ -70,13 +70,13 @@ def measured(folder: Path, *verb: str) -> dict[str, float]:
     }
 
 
-def measure(scratch: Path, events: int, given: argparse.Namespace) -> dict[str, Any]:
+def measure(scratch: Path, events: int, args: argparse.Namespace) -> dict[str, Any]:
     """All phases of one size."""
-    raw = simulated(scratch, events, given.seed)
-    folder = workspace(scratch, raw, events, given)
-    phases = {"ingest": measured(folder, "ingest"), "sequences": measured(folder, "sequences", given.unit)}
+    raw = simulated(scratch, events, args.seed)
+    folder = workspace(scratch, raw, events, args)
+    phases = {"ingest": measured(folder, "ingest"), "sequences": measured(folder, "sequences", args.unit)}
     ingested = json.loads((folder / "reports/ingest.json").read_text(encoding="utf-8"))
-    store = folder / "data/sequences" / given.unit
+    store = folder / "data/sequences" / args.unit
     card = read_card(store)
     seconds = sum(phases[name]["seconds"] for name in PREPARE)
     result = {
@@ -115,22 +115,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "clickflow-prepare")
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    given = parser.parse_args()
-    given.scratch.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.scratch.mkdir(parents=True, exist_ok=True)
     sizes = []
-    for events in given.events or [1_000_000, 10_000_000]:
-        sizes.append(measure(given.scratch.resolve(), events, given))
+    for events in args.events or [1_000_000, 10_000_000]:
+        sizes.append(measure(args.scratch.resolve(), events, args))
         print(json.dumps(sizes[-1]), file=sys.stderr)
     result = {
         "sizes": sizes,
-        "unit": given.unit,
-        "memory_gb": given.memory_gb,
-        "seed": given.seed,
+        "unit": args.unit,
+        "memory_gb": args.memory_gb,
+        "seed": args.seed,
         "cores": len(os.sched_getaffinity(0)),
         "load_after": os.getloadavg(),
         "versions": versions("duckdb", "ibis-framework", "numpy", "pyarrow"),
     }
-    hand_out(result, given.json)
+    hand_out(result, args.json)
 
 
 if __name__ == "__main__":

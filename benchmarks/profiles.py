@@ -94,14 +94,14 @@ def judged(answer: str, predicted: Any, truth: Any) -> tuple[Any, float]:
     return losses, gini(truth, predicted[:, 0]) or np.nan
 
 
-def learned_by(options: argparse.Namespace, answer: str, train: Rows, ways: Any, target: Any, truth: Any) -> Any:
+def learned_by(args: argparse.Namespace, answer: str, train: Rows, ways: Any, target: Any, truth: Any) -> Any:
     """Of each way the losses [N, L], mean of the seeds, and the rank measure by seed."""
     results = {}
     for name, (x, x_test) in ways.items():
         both = []
-        for seed in map(int, options.seeds.split(",")):
+        for seed in map(int, args.seeds.split(",")):
             fitted = estimators.fit(
-                options.kind,
+                args.kind,
                 x,
                 target,
                 kind_of_answer=answer,
@@ -130,9 +130,9 @@ def compared(ways: Any, answer: str, owner: Any) -> dict[str, Any]:
     return result
 
 
-def gain(store: Path, options: argparse.Namespace) -> dict[str, Any]:
+def gain(store: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Of three heads."""
-    train, test = (Rows(store, part, options.every_days) for part in ("train", "test"))
+    train, test = (Rows(store, part, args.every_days) for part in ("train", "test"))
     card = read_card(store)
     learned = embedding.learn(embedding.read(store, card, "train", last=True), 0)
     plain = [each.customers.values.astype(np.float32) for each in (train, test)]
@@ -150,7 +150,7 @@ def gain(store: Path, options: argparse.Namespace) -> dict[str, Any]:
         }
 
     def head(answer: str, tables: Any, target: Any, truth: Any) -> Any:
-        return learned_by(options, answer, train, tables, target, truth)
+        return learned_by(args, answer, train, tables, target, truth)
 
     churn = head("probability", ways(), 1 - train.later.back, 1 - test.later.back)
     spend = head("amount", ways(), train.later.value, test.later.value)
@@ -173,24 +173,24 @@ def gain(store: Path, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def store_of(options: argparse.Namespace, folder: Path) -> Path:
+def store_of(args: argparse.Namespace, folder: Path) -> Path:
     """The packed store of customers."""
-    if options.store is not None:
-        return Path(options.store)
-    customers = {"sequences.customer.horizon_days": options.horizon_days, "sequences.customer.every_days": 7}
-    if options.uci is not None:
+    if args.store is not None:
+        return Path(args.store)
+    customers = {"sequences.customer.horizon_days": args.horizon_days, "sequences.customer.every_days": 7}
+    if args.uci is not None:
         source: dict[str, Any] = {
             "source.kind": "files",
             "source.preset": "uci_retail",
-            "source.path": str(options.uci.resolve()),
+            "source.path": str(args.uci.resolve()),
         }
     else:
         source = {
-            "simulator.events": options.events,
-            "simulator.days": options.days,
-            "seed": options.log_seed,
+            "simulator.events": args.events,
+            "simulator.days": args.days,
+            "seed": args.log_seed,
         }
-    shop = Shop(folder, customers | source | parse(options.set))
+    shop = Shop(folder, customers | source | parse(args.set))
     shop.run("ingest", "validate", "sequences customer")
     return shop.folder / "data/sequences/customer"
 
@@ -210,27 +210,25 @@ def main() -> None:
     parser.add_argument("-S", "--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
     parser.add_argument("--json", type=Path, help="write the result there too")
-    options = parser.parse_args()
+    args = parser.parse_args()
     # rows are in the order of pseudonyms, and folds and resamples follow it
     os.environ.setdefault("CLICKFLOW_PSEUDONYM_KEY", "one key for a benchmark, whose people are nobody's")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="clickflow-profile-") as scratch:
-        store = store_of(options, options.keep or Path(scratch) / "shop")
+        store = store_of(args, args.keep or Path(scratch) / "shop")
         card = read_card(store)
-        profile = verb.find(store, card, options.segments, 0)
+        profile = verb.find(store, card, args.segments, 0)
         result = {
             "benchmark": "profile",
             "customers": len(profile.customers),
             "features": len(features.names("customer")),
             "embedding": len(profile.learned.names),
             "segments": {"compared": profile.compared, "stability": profile.stability},
-            "gain": gain(store, options),
+            "gain": gain(store, args),
         }
-    settings = {name: str(getattr(options, name)) for name in ("kind", "seeds", "segments", "every_days", "set")}
+    settings = {name: str(getattr(args, name)) for name in ("kind", "seeds", "segments", "every_days", "set")}
     seconds = round(time.perf_counter() - began, 1)
-    hand_out(
-        {**result, "settings": settings, "seconds": seconds, "versions": versions("numpy", "lightgbm")}, options.json
-    )
+    hand_out({**result, "settings": settings, "seconds": seconds, "versions": versions("numpy", "lightgbm")}, args.json)
 
 
 if __name__ == "__main__":

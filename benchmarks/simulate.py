@@ -76,13 +76,13 @@ def main() -> None:
     parser.add_argument("--formats", default="csv,parquet")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
-    options = parser.parse_args()
+    args = parser.parse_args()
 
     results = []
-    for events in (int(size) for size in options.sizes.split(",")):
-        for fmt in options.formats.split(","):
+    for events in (int(size) for size in args.sizes.split(",")):
+        for fmt in args.formats.split(","):
             for truth in (True, False):
-                runs = [measure(events, fmt, truth, options.core) for _ in range(options.repeat)]
+                runs = [measure(events, fmt, truth, args.core) for _ in range(args.repeat)]
                 results.append({"format": fmt, "truth": truth, **summary(runs)})
                 print(json.dumps(results[-1]), file=sys.stderr)
     report = {
@@ -92,7 +92,7 @@ def main() -> None:
         "load_before": round(os.getloadavg()[0], 1),
         "results": results,
     }
-    hand_out(report, options.json)
+    hand_out(report, args.json)
 
 
 if __name__ == "__main__":

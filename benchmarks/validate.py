@@ -66,13 +66,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--days", type=int, default=28)
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Path(scratch)
         for name in ("params.yaml", "dvc.yaml"):
             shutil.copy(ROOT / name, workspace)
         shutil.copytree(ROOT / "expectations", workspace / "expectations")
-        rows = write_events(workspace / "data/events", given.events, given.days)
+        rows = write_events(workspace / "data/events", args.events, args.days)
         seal(workspace / "data/events")
         size = sum(file.stat().st_size for file in workspace.rglob("*.parquet"))
         (workspace / "reports").mkdir()
@@ -85,7 +85,7 @@ def main() -> None:
         verdict = json.loads((workspace / "reports/validation.json").read_text(encoding="utf-8"))
     result = {
         "rows": rows,
-        "days": given.days,
+        "days": args.days,
         "parquet_mb": round(size / 1e6, 1),
         "seconds": round(seconds, 2),
         "rows_per_second": round(rows / seconds),
@@ -97,7 +97,7 @@ def main() -> None:
         "load": round(os.getloadavg()[0], 1),
         "versions": versions("duckdb", "great-expectations", "pandas", "pyarrow"),
     }
-    hand_out(result, given.json)
+    hand_out(result, args.json)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--concurrency", default="1")
     parser.add_argument("--pid", default="")
-    said = parser.parse_args()
+    args = parser.parse_args()
     # Airflow looks at the words of the command to see that it is a worker, which has no database.
-    sys.argv = ["airflow", "edge", "worker", "-q", said.queue, "-H", said.name, "-c", said.concurrency]
-    sys.argv += ["--pid", said.pid] if said.pid else []
+    sys.argv = ["airflow", "edge", "worker", "-q", args.queue, "-H", args.name, "-c", args.concurrency]
+    sys.argv += ["--pid", args.pid] if args.pid else []
     from airflow.__main__ import main as airflow
 
-    asyncio.run(_sign_off(said.name, said.queue))
+    asyncio.run(_sign_off(args.name, args.queue))
     airflow()
 
 

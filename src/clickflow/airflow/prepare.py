@@ -38,9 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="prepare")
     parser.add_argument("--pool", action="append", default=[], metavar="NAME=SLOTS")
     parser.add_argument("--gone", action="append", default=[], metavar="WORKER", help="an Edge worker that has ended")
-    said = parser.parse_args()
-    pools = [pool.partition("=") for pool in said.pool]
-    prepare({name: int(slots) for name, _, slots in pools}, said.gone)
+    args = parser.parse_args()
+    pools = [pool.partition("=") for pool in args.pool]
+    prepare({name: int(slots) for name, _, slots in pools}, args.gone)
 
 
 if __name__ == "__main__":

@@ -106,23 +106,23 @@ def main() -> None:
     parser.add_argument("--passwords", help="a JSON file; none: MLFLOW_<USER>_PASSWORD")
     parser.add_argument("--settings", type=Path, required=True, help="where the configuration goes")
     parser.add_argument("command", nargs="+")
-    said = parser.parse_args()
-    if said.passwords:
-        passwords = json.loads(Path(said.passwords).read_text(encoding="utf-8"))
+    args = parser.parse_args()
+    if args.passwords:
+        passwords = json.loads(Path(args.passwords).read_text(encoding="utf-8"))
     else:
         passwords = {user: os.environ.pop(f"MLFLOW_{user.upper()}_PASSWORD") for user in USERS}
-    prepare(said.tracking, said.artifacts, said.users, passwords)
-    said.settings.parent.mkdir(parents=True, exist_ok=True)
-    said.settings.unlink(missing_ok=True)
-    with os.fdopen(os.open(said.settings, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        out.write(settings(said.users))
+    prepare(args.tracking, args.artifacts, args.users, passwords)
+    args.settings.parent.mkdir(parents=True, exist_ok=True)
+    args.settings.unlink(missing_ok=True)
+    with os.fdopen(os.open(args.settings, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(settings(args.users))
     env = {
         **os.environ,
-        "MLFLOW_AUTH_CONFIG_PATH": str(said.settings),
+        "MLFLOW_AUTH_CONFIG_PATH": str(args.settings),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),  # of a form that this server does not show
     }
     sys.stdout.flush()
-    os.execvpe(said.command[0], said.command, env)
+    os.execvpe(args.command[0], args.command, env)
 
 
 if __name__ == "__main__":
