@@ -1,6 +1,5 @@
 """Why a model answers so: leave-one-out is the model asked again, changes flip the answer, Shapley values add up."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path
             assert _first(served, left) == change.after
         if all(edit.what == "change" for edit in change.edits):
             steps = [
-                replace(step, action=edits[place].to or step.action) if place in edits else step
+                structs.replace(step, action=edits[place].to or step.action) if place in edits else step
                 for place, step in enumerate(question.steps)
             ]
             assert _first(served, Question(tuple(steps))) == change.after
@@ -121,7 +120,9 @@ def _first(served: Served, question: Question) -> str:
 def test_steps_that_cover_each_other_are_named_together(shop: tuple[Path, Served]) -> None:
     folder, served = shop
     (first, *_) = online_shop.history(folder, served, 5)
-    twice = Question((first, replace(first, item="9"), replace(first, item="11"), replace(first, item="9")))
+    twice = Question(
+        (first, structs.replace(first, item="9"), structs.replace(first, item="11"), structs.replace(first, item="9"))
+    )
     found = explain(served, twice, "next_item")
     (both,) = [group for group in found.groups if group.what == "item"]
     assert (both.steps, both.item) == ((1, 3), "9")
@@ -156,7 +157,7 @@ def test_ends_are_said(shop: tuple[Path, Served]) -> None:
         explain(served, Question(), "next_item")
     one = explain(served, Question((first,)), "next_item")
     assert not one.effects
-    long = tuple(replace(first, item=str(2 + k % 30), time=k * 10**6) for k in range(100))
+    long = tuple(structs.replace(first, item=str(2 + k % 30), time=k * 10**6) for k in range(100))
     found = explain(served, Question((*long, Step("nobody knows it"))), "next_item")
     (older,) = [group for group in found.groups if group.what == "earlier"]
     assert len(older.steps) + sum(effect.what == "step" for effect in found.effects) == 101

@@ -5,11 +5,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from clickflow.online.history import Question
 from clickflow.online.ranking import NONE, Ranking, Rules, few, lacking, needed, recommend
@@ -224,4 +225,4 @@ def answers(served: Served, questions: Sequence[tuple[Question, Rules]]) -> list
 
 
 def _of(rules: Rules, output: str) -> Rules:
-    return rules if rules.output == output else replace(rules, output=output)
+    return rules if rules.output == output else structs.replace(rules, output=output)

@@ -1,10 +1,9 @@
 """What is asked online: the steps of a visit or of a customer so far, as a shop names them."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True, gc=False):
     """One event on an item. What is None was not said."""
 
     item: str
@@ -21,8 +20,7 @@ class Step:
     """Pieces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """Steps in the order in which they happened, the oldest first, and as of when it is asked."""
 
     steps: tuple[Step, ...] = ()

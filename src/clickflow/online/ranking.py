@@ -5,11 +5,11 @@ no answer.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from clickflow.artefact.windows import Ints
 from clickflow.online import likeness
@@ -35,8 +35,7 @@ ELSEWHERE = 1e-6
 """Of a fallback by category, what the items of all others weigh."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Struct, frozen=True, kw_only=True):
     """What may be recommended."""
 
     k: int = 20
@@ -64,8 +63,7 @@ class Rules:
     """Whether what is made of it for categories is asked too (`Served.groups`): then all items are scored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(Struct, frozen=True):
     """The best first."""
 
     items: tuple[str, ...]
@@ -129,18 +127,21 @@ def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ran
     whole = named or (within is not None and within.few is not None)  # all that are allowed are here
     if not whole:
         items, logs = items[: ranked.sure], logs[: ranked.sure]
-    kept = np.isin(items, _indexes(served, _wanted(rules))) if named else np.ones(len(items), bool)
+    kept = np.isin(items, _indexes(served, _wanted(rules))) if named else None
     if len(gone):
-        kept &= np.isin(items, gone, invert=True)
+        there = np.isin(items, gone, invert=True)
+        kept = there if kept is None else kept & there
     if within is not None:
-        kept &= within.allowed[items]
+        kept = within.allowed[items] if kept is None else kept & within.allowed[items]
     if whole:
-        allowed = int(kept.sum())
+        allowed = len(items) if kept is None else int(kept.sum())
     elif within is None:
         allowed = len(served.items) - FIRST_ITEM - len(gone)
     else:
         allowed = within.count - int(within.allowed[gone].sum())
-    items, logs, most = items[kept], logs[kept], min(rules.k, allowed)
+    if kept is not None:
+        items, logs = items[kept], logs[kept]
+    most = min(rules.k, allowed)
     if rules.per_category is None and not rules.diversity:
         return _named(served, items[:most], logs[:most], approximate=near) if len(items) >= most else None
     width = min(POOL * most, allowed)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Meta, Struct, structs
 
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.heads.head import Kind
@@ -297,7 +297,7 @@ async def events(service: Service, call: Call) -> schema.Kept:
         raise Refused("invalid", "neither session nor customer is named (source.nulls stand for nobody)", where="$")
     now = clock()
     steps = [
-        step if step.time is not None else replace(step, time=now)
+        step if step.time is not None else structs.replace(step, time=now)
         for step in steps_of(service, body.events, "$.events")
     ]
     kept = 0

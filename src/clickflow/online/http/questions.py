@@ -176,16 +176,13 @@ def unknown_of(
 ) -> list[schema.Unknown] | UnsetType:
     """What the model does not know of a question, and of what else it names, by field; `seen`: see `may_see`."""
     known: dict[str, Container[str]] = {"actions": served.action_of, "categories": served.items.category_of}
-    said = {
-        "history": (step.item for step in question.steps),
-        "actions": (step.action for step in question.steps),
-        **named,
-    }
+    steps = question.steps
+    said = {"history": [step.item for step in steps], "actions": [step.action for step in steps], **named}
     unknown: list[schema.Unknown] = []
     for where, names in said.items():
         own = known.get(where, served.items.index_of)
-        lacking = list(dict.fromkeys(name for name in names or () if name not in own))
-        if lacking:
+        if names and (unlike := [name for name in names if name not in own]):
+            lacking = list(dict.fromkeys(unlike))
             some = lacking[:SOME] if seen or where in named else []
             unknown.append(schema.Unknown(where, len(lacking), some))  # type: ignore[arg-type]
     return unknown or UNSET

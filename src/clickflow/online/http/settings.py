@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
+
 from clickflow.online.engine import Engine
 from clickflow.online.history import Question
 from clickflow.online.http.keys import Bucket, Key
@@ -27,8 +29,7 @@ WAITING = 10_000
 """Answers that may wait for observers; those above are dropped, and counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """An answer that was given, for observers. `session`, `customer`: pseudonyms."""
 
     route: str

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from starlette.responses import Response
 
 from clickflow.online import outlook
@@ -277,9 +277,9 @@ async def subject(service: Service, call: Call) -> Response:
 
 def _step(served: Served | None, step: Step) -> dict[str, Any]:
     if served is None:
-        return {**asdict(step), "known": False, "name": None, "brand": None}
+        return {**structs.asdict(step), "known": False, "name": None, "brand": None}
     known = about(served, step.item)
-    own = {name: value for name, value in asdict(step).items() if value is not None}
+    own = {name: value for name, value in structs.asdict(step).items() if value is not None}
     return {"quantity": None, "time": None, **known, **own, "known": step.item in served.items.index_of}
 
 

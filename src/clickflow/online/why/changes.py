@@ -5,10 +5,10 @@ asked exactly; of several as near the one that moves the answer most is told.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from msgspec.structs import replace
 
 from clickflow.online.history import Question, Step
 from clickflow.online.why.reading import Asker, Outcomes

@@ -1,9 +1,9 @@
 """Why a version answers one question so: steps, changes, features, neighbours; numpy and onnxruntime alone."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from clickflow import features
 from clickflow.heads.outputs import Output

@@ -6,9 +6,9 @@ out cannot show is what another step like it says too: so all steps of an item, 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from clickflow.online.history import Question, Step
 from clickflow.online.why.reading import Asker, Outcomes
