@@ -270,17 +270,17 @@ class Cut:
         # the other, as row times the number of items, plus the item
         shift = np.arange(count) * known
         named = [(each, read[each] + shift[:, None]) for each in mixer.indexes]
-        best = _keys(tops, shift)
-        keys = np.concatenate([*(each[read[of] >= FIRST_ITEM] for of, each in named), _keys(also, shift), best])
-        keys.sort()
-        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+        there = [read[of] >= FIRST_ITEM for of, _ in named]
+        keys, found = _distinct(
+            [_keys(tops, shift), *(key[own] for (_, key), own in zip(named, there, strict=True)), _keys(also, shift)]
+        )
+        tops_at, *named_at = found
         starts = np.searchsorted(keys, np.arange(count + 1) * known)
         row = np.repeat(np.arange(count), np.diff(starts))
         items, place = keys - shift[row], np.arange(len(keys)) - starts[row] + FIRST_ITEM
         width = int(np.diff(starts).max(initial=0)) + FIRST_ITEM + 1
         narrow = np.full((count, width), NEVER, np.float32)
         high, free = np.concatenate(scores), np.zeros(len(keys), bool)
-        tops_at = np.searchsorted(keys, best)
         free[tops_at] = True
         narrow[row[tops_at], place[tops_at]] = high
         others, of = items[~free], row[~free]
@@ -290,12 +290,10 @@ class Cut:
         narrow[:, -1] = np.log(np.maximum(np.exp(total) - kept, 1e-30))
         feed: dict[str, Any] = {name: narrow} | {each: read[each] for each in mixer.others}
         plain = np.ones(len(keys), bool)  # whether the graph does not name the item
-        for each, key in named:
-            there = read[each] >= FIRST_ITEM
-            at = np.searchsorted(keys, key[there])
+        for each, own, at in zip(mixer.indexes, there, named_at[:-1], strict=True):
             plain[at] = False
             feed[each] = read[each].copy()
-            feed[each][there] = place[at]
+            feed[each][own] = place[at]
         (mixed,) = self._mixing[output].run(None, feed)
         logs = mixed[row, place]
         free &= plain
@@ -371,10 +369,32 @@ def _bounded(narrow: Floats, scores: Sequence[Floats], rest: Any, rough: Any) ->
 
 
 def _ranked(items: Ints, logs: Floats, row: Ints, starts: Ints, sure: Ints) -> list[Ranked]:
-    order = np.lexsort((-logs, row))
+    # the items of a row stand one after the other: each row is put in order by itself, with NaN behind what it has
+    counts = np.diff(starts)
+    every = np.full((len(counts), int(counts.max(initial=0))), np.nan, np.float32)
+    every[row, np.arange(len(row)) - starts[row]] = -logs
+    order = (np.argsort(every, axis=1, kind="stable") + starts[:-1, None])[np.arange(every.shape[1]) < counts[:, None]]
     items, logs = items[order], logs[order]
     own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
     return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]
+
+
+def _distinct(keys: Sequence[Ints]) -> tuple[Ints, list[Ints]]:
+    """All different keys in order, and by array of `keys` where its own stand among them. Keys, shifted by as many bits
+    as count them all, fit into 63.
+    """
+    every = np.concatenate(keys)
+    bits = len(every).bit_length()
+    # a key has its own place in its low bits: one sort says both
+    ordered = (every << bits) | np.arange(len(every))
+    ordered.sort()
+    sorted_keys = ordered >> bits
+    first = np.ones(len(every), bool)
+    np.not_equal(sorted_keys[1:], sorted_keys[:-1], out=first[1:])
+    at = np.empty(len(every), np.int64)
+    at[ordered & ((1 << bits) - 1)] = np.cumsum(first) - 1
+    ends = itertools.pairwise(itertools.accumulate(map(len, keys), initial=0))
+    return sorted_keys[first], [at[begin:end] for begin, end in ends]
 
 
 def _keys(items: Sequence[Ints], shift: Ints) -> Ints:

@@ -100,16 +100,17 @@ class Table:
         total = weights.sum(axis=1).astype(np.float64) + np.exp(beyond.astype(np.float64)).sum(axis=1)
         again = np.exp(own_scores.astype(np.float64)).sum(axis=1) - weights[at, group]
         total += np.bincount(at, again, len(queries))
-        own = (self.first + group * self._group)[:, None] + np.arange(self._group)
-        rest, starts = np.arange(tail, len(self.vectors)), np.searchsorted(at, np.arange(len(queries) + 1))
-        rows, scores = [], []
-        for k in range(len(queries)):
-            part = slice(starts[k], starts[k + 1])
-            every = np.concatenate([own_scores[part].ravel(), beyond[k]])
-            there = highest(every, most)
-            rows.append(np.concatenate([own[part].ravel(), rest])[there])
-            scores.append(every[there])
-        return rows, scores, np.log(total)
+        # the rows after all groups are one more of each query, the last
+        every, place = _by_query(own_scores, at, len(queries), more=1)
+        every[:, -1, : beyond.shape[1]] = beyond
+        groups = np.full(every.shape[:2], self._full)
+        groups[at, place] = group
+        flat = every.reshape(len(queries), -1)
+        there = np.flatnonzero((flat >= _last_of(flat, most)[:, None]) & (flat > -np.inf))
+        rows = self.first + groups.ravel()[there // self._group] * self._group + there % self._group
+        scores, ends = flat.ravel()[there], np.searchsorted(there, flat.shape[1] * np.arange(len(queries) + 1)).tolist()
+        parts = [slice(*each) for each in itertools.pairwise(ends)]
+        return [rows[part] for part in parts], [scores[part] for part in parts], np.log(total)
 
     def _again(
         self, queries: Floats, maxima: Floats, lengths: Floats, slack: Floats, count: int
@@ -125,7 +126,7 @@ class Table:
         at, group = np.divmod(np.flatnonzero(maxima >= looks[:, None]), self._full)
         ends = np.searchsorted(at, np.arange(len(queries) + 1)).tolist()
         scores = products(self._groups, group, queries, ends)
-        least = np.array([np.partition(scores[i:j].ravel(), -count)[-count] for i, j in itertools.pairwise(ends)])
+        least = _last_of(_by_query(scores, at, len(queries))[0].reshape(len(queries), -1), count)
         # first by the largest error of all groups, which leaves few, then by their own
         near = least - slack - lengths * self._widest
         too, more = np.divmod(np.flatnonzero(maxima >= near[:, None]), self._full)
@@ -155,6 +156,25 @@ def products(rows: Floats, index: Ints, queries: Floats, ends: Sequence[int]) ->
         # every index is one of `rows`; to check that numpy would copy them once more
         np.vecdot(rows.take(index[first:end], axis=0, mode="clip"), query, out=scores[first:end])
     return scores
+
+
+def _by_query(scores: Floats, at: Ints, count: int, more: int = 0) -> tuple[Floats, Ints]:
+    """Scores [n, group] of the queries `at`, in order, as [count, ., group]: minus infinity where a query has fewer
+    than another, and of `more` groups beside; and which of its query's each of the n is.
+    """
+    starts = np.searchsorted(at, np.arange(count + 1))
+    place = np.arange(len(at)) - starts[at]
+    every = np.full((count, int(np.diff(starts).max(initial=0)) + more, scores.shape[1]), -np.inf, np.float32)
+    every[at, place] = scores
+    return every, place
+
+
+def _last_of(scores: Floats, most: int) -> Floats:
+    """Of each row the last of its `most` highest; no number is as high as that of none, and all are as that of all."""
+    if not 0 < most < scores.shape[1]:
+        return np.full(len(scores), -np.inf if most else np.inf, np.float32)
+    last: Floats = np.partition(scores, -most, axis=1)[:, -most]
+    return last
 
 
 def _at_least(maxima: Floats, count: int) -> Floats:
