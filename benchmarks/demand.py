@@ -1,6 +1,7 @@
 """How well the demand preset forecasts the units of many series, beside every local method.
 
-    python benchmarks/demand.py --series FILE --horizon N [--origins 3] [--step day|week|month] [--gru] --json FILE
+    python benchmarks/demand.py --series FILE --horizon N [--origins 3] [--step day|week|month] [--gru] [--plan FILE]
+        --json FILE
 
 FILE is a CSV `series_id,date,units[,price]` in UTF-8 (gzip or not; commas, tabs, or semicolons with decimal commas). A
 date is written 2024-03-01, 2024/03/01 or 20240301, with a time or without: the day counts as it is written; of months
@@ -30,10 +31,11 @@ import series_file
 from numpy.typing import NDArray
 
 from clickflow.cli import guarded
-from clickflow.forecasting import ensemble, scores
+from clickflow.forecasting import ensemble, plan_file, planned, scores
 from clickflow.forecasting.groups import GROUPS, groups
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import SEASONS, Panel
+from clickflow.forecasting.planned import Plan
 from clickflow.system.console import finite
 from clickflow.system.errors import DataError, UsageError
 
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("--step", choices=tuple(SEASONS), default="day")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gru", action="store_true", help="a GRU encoder and decoder is part of the preset")
+    parser.add_argument("--plan", type=Path, help="what was known ahead: as for `clickflow demand --plan`")
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     if args.horizon < 1 or args.origins < 1:
@@ -62,8 +65,10 @@ def main() -> None:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     read = series_file.read(args.series, args.step)
     say(read.notes)
-    result = measure(read.panel, args.horizon, args.origins, args.seed, args.gru)
-    result["notes"] = [*read.notes, *result["notes"]]
+    plan, unused = plan_file.read(args.plan).of(read.panel, 0) if args.plan else (None, ())
+    say(unused)
+    result = measure(read.panel, args.horizon, args.origins, args.seed, args.gru, plan)
+    result["notes"] = [*read.notes, *unused, *result["notes"]]
     text = json.dumps(finite(result), indent=2, sort_keys=True, allow_nan=False)
     args.json.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
@@ -101,8 +106,12 @@ def shown(held: Panel, at: list[int]) -> str:
     return ", ".join(map(str, held.dates(np.array(at))))
 
 
-def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = False) -> dict[str, Any]:
-    """All metrics of the preset and of the local methods, over all series and origins together."""
+def measure(
+    held: Panel, horizon: int, count: int, seed: int, network: bool = False, plan: Plan | None = None
+) -> dict[str, Any]:
+    """All metrics of the preset and of the local methods, over all series and origins together; a `plan` is read by the
+    preset alone, of the days ahead of an origin too.
+    """
     at, notes = origins(held.periods, horizon, count, LEAST[held.step])
     at, none = [origin for origin in at if len(held.running(origin))], at
     if len(at) < len(none):
@@ -140,9 +149,12 @@ def measure(held: Panel, horizon: int, count: int, seed: int, network: bool = Fa
             if (spent := time.perf_counter() - started) > SLOW:
                 sys.stderr.write(f"  {name} took {spent:.0f} s\n")
         started = time.perf_counter()
-        preset = ensemble.fit(known, horizon, seed=seed, network=network)
-        each = preset.each(known, {name: by_method[name][-1] for name in LOCAL})
-        by_method["preset"].append(preset.mix(known, each))
+        own = plan.rows(held.running(origin)) if plan else None
+        fitted = planned.fit(known, horizon, own, seed=seed, network=network)
+        preset = fitted.preset
+        each = preset.each(fitted.plain, {} if plan else {name: by_method[name][-1] for name in LOCAL})
+        by_method["preset"].append(fitted.put_on(preset.mix(fitted.plain, each)))
+        each = fitted.put_on(each)
         seconds["preset"] += time.perf_counter() - started
         for name, forecast in zip(preset.methods, each, strict=True):
             parts.setdefault(name, []).append(forecast)

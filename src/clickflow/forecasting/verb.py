@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import ensemble, forecaster, scores, shop, stock, trend
+from clickflow.forecasting import forecaster, plan_file, planned, scores, shop, stock, trend
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, Step
+from clickflow.forecasting.planned import Plan
 from clickflow.forecasting.shop import Level, Series
 from clickflow.forecasting.stock import Costs
 from clickflow.params.schema import Params
@@ -23,6 +24,7 @@ Array = NDArray[Any]
 KIND = "clickflow demand"
 """What card.json says of the folder, so that no other folder is ever replaced by one."""
 CARD = "card.json"
+UNPLANNED = "without_plan"
 BEFORE = 3
 """Horizons of what was sold that are kept beside the forecasts."""
 
@@ -40,34 +42,42 @@ class Request:
     lead_time: int
     every: int
     costs: Costs
+    plan: Path | None = None
+    """A file of promotions and prices, of days past and ahead."""
 
 
 def run(params: Params, paths: Paths, request: Request, *, out: Path | None, top: int, as_json: bool) -> None:
     """Forecast what follows the log, write it to `out`, and say the largest. Raises UsageError, DataError."""
     request.costs.service_level  # noqa: B018  # raises before anything is read
     _check(out, request)
+    of_file = plan_file.read(request.plan) if request.plan else None
     integrity.verify(paths.events, home=paths.home)
     held = shop.series(paths.events, request.level, request.step, request.least_sales)
     _warn(held, request)
-    rows, before = forecast(held, request, params.seed), past(held.panel, request, params.seed)
+    plan, notes = of_file.of(held.panel, request.horizon) if of_file else (None, ())
+    for note in notes:
+        console.say(f"warning {note}")
+    rows, before = forecast(held, request, params.seed, plan), past(held.panel, request, params.seed, plan)
     if before is not None and trend.refuted(**before["trend"]["preset"]):
         rows = [row | {"trend": "not sure"} for row in rows]
     result = {"kind": KIND, **_card(held, request), "past": before, "series": rows[:top]}
+    if plan is not None:
+        result["plan"] = {"effects": planned.effects(held.panel, plan).described(), "notes": list(notes)}
     if out is not None:
         with replacing(out, seal=integrity.seal) as fresh:
             _write(fresh, held, rows, {key: value for key, value in result.items() if key != "series"})
     console.emit(result, as_json=as_json, text=lambda: _table(result))
 
 
-def forecast(held: Series, request: Request, seed: int) -> list[dict[str, Any]]:
+def forecast(held: Series, request: Request, seed: int, plan: Plan | None = None) -> list[dict[str, Any]]:
     """A row a series, the largest first: units ahead by period, order advice, trend."""
-    preset = ensemble.fit(held.panel, request.horizon, seed=seed)
-    forecasts = preset.forecast(held.panel)
+    fitted = planned.fit(held.panel, request.horizon, plan, seed=seed)
+    preset, plain = fitted.preset, fitted.plain
+    forecasts = preset.forecast(plain)
     if request.level == "item":
         parent = np.array(held.parent)
-        forecasts = forecaster.young(
-            preset, held.panel, parent, forecasts, forecaster.kin(preset, held.panel, parent, forecasts)
-        )
+        forecasts = forecaster.young(preset, plain, parent, forecasts, forecaster.kin(preset, plain, parent, forecasts))
+    forecasts = fitted.put_on(forecasts)
     level = request.costs.service_level
     order = stock.advice(forecasts, lead_time=request.lead_time, every=request.every, service_level=level)
     moving = trend.forecast_trend(held.panel, forecasts)
@@ -91,21 +101,26 @@ def forecast(held: Series, request: Request, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def past(held: Panel, request: Request, seed: int) -> dict[str, Any] | None:
+def past(held: Panel, request: Request, seed: int, plan: Plan | None = None) -> dict[str, Any] | None:
     """How good the same forecasts were at the last origins, beside the local methods; None where nothing is asked.
 
     `stock_costs`: a stock for the whole horizon at the service level, by the preset, and by what was sold in as many
-    periods just before. `trend`: directions named, and how many of them came true.
+    periods just before. `trend`: directions named, and how many of them came true. With a `plan`, taken for known at
+    each origin, `without_plan` is the same preset that does not read it.
     """
     at = [held.periods - request.horizon * number for number in range(request.origins, 0, -1)]
     at = [origin for origin in at if origin >= shop.LEAST[request.step]]
     if not at:
         return None
-    actual, scale, forecasts = [], [], {name: [] for name in ("preset", *LOCAL)}  # type: ignore[var-annotated]
+    names = ("preset", *LOCAL, *([UNPLANNED] if plan else []))
+    actual, scale, forecasts = [], [], {name: [] for name in names}  # type: ignore[var-annotated]
     costs, named = {"preset": 0.0, "as_before": 0.0}, {"preset": [0, 0], "moving_average": [0, 0]}
     for origin in at:
         known, after = held.before(origin), held.following(origin, request.horizon)
-        preset = ensemble.fit(known, request.horizon, seed=seed).forecast(known)
+        own = plan.rows(held.running(origin)) if plan else None
+        preset = planned.fit(known, request.horizon, own, seed=seed).forecast()
+        if plan:
+            forecasts[UNPLANNED].append(planned.fit(known, request.horizon, seed=seed).forecast())
         actual.append(after)
         scale.append(scores.naive_error(known.values, known.season))
         forecasts["preset"].append(preset)
@@ -128,6 +143,7 @@ def past(held: Panel, request: Request, seed: int) -> dict[str, Any] | None:
     return {
         "origins": [str(day) for day in held.dates(np.array(at))],
         "preset": worth.pop("preset"),
+        **({UNPLANNED: worth.pop(UNPLANNED)} if plan else {}),
         "baselines": worth,
         "stock_costs": {name: round(value, 2) for name, value in costs.items()},
         "trend": {name: {"named": count, "true": true} for name, (count, true) in named.items()},
@@ -247,5 +263,20 @@ def _paragraph(result: dict[str, Any]) -> str:
         f"error was {less} that of the best simple method ({best}); {past['preset']['coverage_80']:.0%} of the "
         f"values lay between the .1 and .9 quantiles."
         f" Of {trends['named']} trends that were named, {trends['true']} came true"
-        f"{': too few, so none is named now.' if trend.refuted(**trends) else '.'}"
+        f"{': too few, so none is named now.' if trend.refuted(**trends) else '.'}{_planned(result)}"
     )
+
+
+def _planned(result: dict[str, Any]) -> str:
+    """What the plan did, and whether it helps."""
+    if "plan" not in result:
+        return ""
+    said = "; ".join(
+        f"{'a price a tenth lower' if name == planned.PRICE else name}: {effect['times']:g} times as much is sold "
+        f"({effect['low']:g} to {effect['high']:g})"
+        for name, effect in result["plan"]["effects"].items()
+    )
+    loss, other = (result["past"][name]["weighted_quantile_loss"] for name in ("preset", UNPLANNED))
+    share = round(100 * (1 - loss / other)) if other else 0
+    less = f"{abs(share)}% {'less' if share > 0 else 'more'} than" if share else "as large as"
+    return f" The plan: {said}; with it the error was {less} without."

@@ -78,6 +78,9 @@ def demand(
     cost_left: Annotated[float, typer.Option(help="What a piece costs that is left at the end.")] = 1.0,
     least_sales: Annotated[int, typer.Option(help="Days with a sale below which a series is left out.", min=1)] = 5,
     origins: Annotated[int, typer.Option(help="Times that the past is forecast, to say how good this is.", min=0)] = 2,
+    plan: Annotated[
+        Path | None, typer.Option(help="A CSV of promotions and prices, past and ahead: date[,until][,series_id],….")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many series are shown, the largest first.", min=1)] = 20,
     out: Annotated[Path | None, typer.Option(help="A folder for all forecasts.")] = None,
     as_json: AsJson = False,
@@ -99,6 +102,7 @@ def demand(
         lead_time=lead_time,
         every=every,
         costs=Costs(short=cost_short, left=cost_left),
+        plan=plan,
     )
     verb.run(params, paths, request, out=out, top=top, as_json=as_json)
 
