@@ -34,19 +34,19 @@ def test_an_effect_is_the_answer_less_that_to_the_history_without(shop: tuple[Pa
     folder, served = shop
     question = Question(online_shop.history(folder, served, 5))
     for head in HEADS:
-        found = explain(served, question, head)
+        explanation = explain(served, question, head)
         named = {"next_item": served.items.ids}.get(head, served.artefact.heads[head].classes)
-        code = list(named).index(found.target)
+        code = list(named).index(explanation.target)
         value = float(served.answers([question])[head][0, code])
-        for effect in (*found.effects, *found.groups):
+        for effect in (*explanation.effects, *explanation.groups):
             left = tuple(step for place, step in enumerate(question.steps) if place not in effect.steps)
             without = float(served.answers([Question(left)])[head][0, code])
             assert effect.effect == pytest.approx(value - without, abs=1e-5)
             assert effect.without == pytest.approx(np.exp(without), rel=1e-4)
-        assert {effect.steps for effect in found.effects if effect.what == "step"} == {
+        assert {effect.steps for effect in explanation.effects if effect.what == "step"} == {
             (place,) for place in range(len(question.steps))
         }
-        sizes = [abs(effect.effect) for effect in found.effects]
+        sizes = [abs(effect.effect) for effect in explanation.effects]
         assert sizes == sorted(sizes, reverse=True)
 
 
@@ -83,19 +83,21 @@ def test_of_many_items_the_best_alone_are_asked_and_it_is_told_the_same(
 
 def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path, Served]) -> None:
     folder, served = shop
-    told = set()
+    kinds = set()
     for sequence in range(40):
         question = Question(online_shop.history(folder, served, sequence))
-        found = explain(served, question, "next_item")
-        change = found.search.change
-        assert found.search.tried <= changes.MOST
+        explanation = explain(served, question, "next_item")
+        change = explanation.search.change
+        assert explanation.search.tried <= changes.MOST
         if change is None:
-            assert found.search.why_not == "not_within"
+            assert explanation.search.why_not == "not_within"
             continue
-        assert change.before == found.target != change.after
+        assert change.before == explanation.target != change.after
         value = words._percent(change.value)  # of the target, which is not first any more
-        assert f"Then {change.after} comes first, and {found.target} has {value}." in " ".join(words.sentences(found))
-        told.add(tuple(edit.what for edit in change.edits))
+        assert f"Then {change.after} comes first, and {explanation.target} has {value}." in " ".join(
+            words.sentences(explanation)
+        )
+        kinds.add(tuple(edit.what for edit in change.edits))
         edits = {edit.step: edit for edit in change.edits}
         if all(edit.what == "remove" for edit in change.edits):
             left = Question(tuple(step for place, step in enumerate(question.steps) if place not in edits))
@@ -109,8 +111,8 @@ def test_a_change_gives_the_other_answer_and_no_nearer_one_does(shop: tuple[Path
         if tuple(edit.what for edit in change.edits) != ("remove",) and len(question.steps) > 1:
             for place in range(len(question.steps)):
                 left = Question(question.steps[:place] + question.steps[place + 1 :])
-                assert _first(served, left) == found.target, "one step taken away would have been nearer"
-    assert ("remove",) in told
+                assert _first(served, left) == explanation.target, "one step taken away would have been nearer"
+    assert ("remove",) in kinds
 
 
 def _first(served: Served, question: Question) -> str:
@@ -123,12 +125,12 @@ def test_steps_that_cover_each_other_are_named_together(shop: tuple[Path, Served
     twice = Question(
         (first, structs.replace(first, item="9"), structs.replace(first, item="11"), structs.replace(first, item="9"))
     )
-    found = explain(served, twice, "next_item")
-    (both,) = [group for group in found.groups if group.what == "item"]
+    explanation = explain(served, twice, "next_item")
+    (both,) = [group for group in explanation.groups if group.what == "item"]
     assert (both.steps, both.item) == ((1, 3), "9")
-    alone = [abs(effect.effect) for effect in found.effects if effect.what == "step" and effect.item == "9"]
+    alone = [abs(effect.effect) for effect in explanation.effects if effect.what == "step" and effect.item == "9"]
     assert both.covering == (abs(both.effect) > 1.5 * sum(alone))
-    assert (both in found.effects) == both.covering
+    assert (both in explanation.effects) == both.covering
 
 
 def test_a_target_and_a_threshold_may_be_named(shop: tuple[Path, Served]) -> None:
@@ -158,18 +160,18 @@ def test_ends_are_said(shop: tuple[Path, Served]) -> None:
     one = explain(served, Question((first,)), "next_item")
     assert not one.effects
     long = tuple(structs.replace(first, item=str(2 + k % 30), time=k * 10**6) for k in range(100))
-    found = explain(served, Question((*long, Step("nobody knows it"))), "next_item")
-    (older,) = [group for group in found.groups if group.what == "earlier"]
-    assert len(older.steps) + sum(effect.what == "step" for effect in found.effects) == 101
+    explanation = explain(served, Question((*long, Step("nobody knows it"))), "next_item")
+    (older,) = [group for group in explanation.groups if group.what == "earlier"]
+    assert len(older.steps) + sum(effect.what == "step" for effect in explanation.effects) == 101
     assert older.effect != 0.0 or served.artefact.max_length < 60
-    assert not found.search.complete
-    assert found.unknown == (100,)
+    assert not explanation.search.complete
+    assert explanation.unknown == (100,)
     for language in words.LANGUAGES:
-        lines = words.sentences(found, language)
-        assert lines == words.explained(found).sentences[language]
+        lines = words.sentences(explanation, language)
+        assert lines == words.explained(explanation).sentences[language]
         assert not any("{" in line for line in lines)
         assert outputs.head("next_item").asks(language) in lines[0]
-        of_customer = words.sentences(structs.replace(found, output="churn"), language)[-1]
+        of_customer = words.sentences(structs.replace(explanation, output="churn"), language)[-1]
         assert words.WHO[language]["session"] in lines[-1]
         assert words.WHO[language]["customer"] in of_customer and words.WHO[language]["session"] not in of_customer
 
@@ -178,10 +180,10 @@ def test_a_visit_of_the_store_is_asked_as_a_client_would(shop: tuple[Path, Serve
     folder, served = shop
     for sequence in range(5):
         sent = Question(online_shop.history(folder, served, sequence))
-        found = visits.question(Paths(folder).sequences("session"), "test", sequence)
-        assert [step.item for step in found.steps] == [step.item for step in sent.steps]
+        question = visits.question(Paths(folder).sequences("session"), "test", sequence)
+        assert [step.item for step in question.steps] == [step.item for step in sent.steps]
         for name, column in served.split([sent]).columns.items():
-            np.testing.assert_array_equal(getattr(served.split([found]), name), column)
+            np.testing.assert_array_equal(getattr(served.split([question]), name), column)
 
 
 numbers = st.lists(st.floats(-3, 3, width=32) | st.just(float("nan")), min_size=4, max_size=4)
@@ -199,14 +201,14 @@ def test_shapley_values_sum_to_the_difference_and_are_exact_of_pairs(
         z = np.nan_to_num(rows.astype(np.float64), nan=0.7)
         return np.einsum("ni,ij,nj->n", z, weights, z)
 
-    found = shapley(ask, x, typical)
-    assert found.values.sum() == pytest.approx(found.answer - found.typical, abs=1e-9)
-    assert found.answer == pytest.approx(ask(x[None])[0])
-    assert found.typical == pytest.approx(ask(typical[None])[0])
+    contributions = shapley(ask, x, typical)
+    assert contributions.values.sum() == pytest.approx(contributions.answer - contributions.typical, abs=1e-9)
+    assert contributions.answer == pytest.approx(ask(x[None])[0])
+    assert contributions.typical == pytest.approx(ask(typical[None])[0])
     # of a quadratic form each is half of what it changes first and half of what it changes last
-    first = np.array([_with(ask, typical, x, [k]) - found.typical for k in range(4)])
-    last = np.array([found.answer - _with(ask, x, typical, [k]) for k in range(4)])
-    np.testing.assert_allclose(found.values, (first + last) / 2, atol=1e-9)
+    first = np.array([_with(ask, typical, x, [k]) - contributions.typical for k in range(4)])
+    last = np.array([contributions.answer - _with(ask, x, typical, [k]) for k in range(4)])
+    np.testing.assert_allclose(contributions.values, (first + last) / 2, atol=1e-9)
 
 
 def _with(ask: Any, base: np.ndarray, other: np.ndarray, places: list[int]) -> float:

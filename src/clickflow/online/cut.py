@@ -271,10 +271,9 @@ class Cut:
         shift = np.arange(count) * known
         named = [(each, read[each] + shift[:, None]) for each in mixer.indexes]
         there = [read[of] >= FIRST_ITEM for of, _ in named]
-        keys, found = _distinct(
+        keys, (tops_at, *named_at) = _distinct(
             [_keys(tops, shift), *(key[own] for (_, key), own in zip(named, there, strict=True)), _keys(also, shift)]
         )
-        tops_at, *named_at = found
         starts = np.searchsorted(keys, np.arange(count + 1) * known)
         row = np.repeat(np.arange(count), np.diff(starts))
         items, place = keys - shift[row], np.arange(len(keys)) - starts[row] + FIRST_ITEM
