@@ -395,6 +395,13 @@ def test_who_has_no_key_that_may_sees_and_changes_nothing(served: Server, reader
     expect(page.locator("main .note").first).to_have_text("live log: the disk is full make room")
     assert page.locator(".acts button").count() == 0
     expect(page.locator(".runs li")).to_contain_text("failed")
+    live = section.locator(".fact").nth(2)
+    expect(live.locator("dl").first).to_contain_text("next item recall@20")
+    earlier = live.locator("details")  # of a canary that is no more, and no other line than that
+    expect(earlier.locator("summary")).to_have_text("Earlier versions and canaries (1)")
+    expect(live.locator("p.arm")).to_have_count(2)
+    earlier.locator("summary").click()
+    expect(earlier.locator("p.arm")).to_contain_text("Canary version 1")
     page.get_by_label("Language").select_option("zh")
     reader.settled()
     expect(section.locator(".unsealed")).to_contain_text("没有封存")  # nobody has sealed the decision of this shop

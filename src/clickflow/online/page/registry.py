@@ -241,7 +241,8 @@ def _canary(entries: Sequence[ledger.Entry], model: str, said: dict[str, Any] | 
     on = canary.running(entries, model)
     if on is None:
         return None
-    shown = {"version": on.version, "since": on.time, "share": on.facts.get("share"), "call": None, "why": None}
+    shown = {"version": on.version, "test": on.number, "since": on.time, "share": on.facts.get("share")}
+    shown |= {"call": None, "why": None}
     return shown if said is None else {**shown, "call": said["call"], "why": both(said["why"])}
 
 

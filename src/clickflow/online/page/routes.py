@@ -163,7 +163,8 @@ async def console(service: Service, call: Call) -> Response:
 
 def _mlflow(service: Service) -> str:
     params, paths = _workspace(service)
-    return "" if params is None or paths is None else pages.address(params, paths)
+    known = os.environ.get("CLICKFLOW_MLFLOW_UI", "").rstrip("/")  # a page of a store that is no server itself, too
+    return known if known or params is None or paths is None else pages.address(params, paths)
 
 
 def _model(served: Served) -> dict[str, Any]:

@@ -124,32 +124,54 @@ function canaryOf({ canary }) {
 const MOST = 6;
 
 /** What became of the answers, by version and arm, each number beside that of the evaluation where there is one. */
-function liveOf({ name, champion }, live) {
+function liveOf(each, live) {
   if (!live) return null;
+  const { name, served } = each;
   const groups = (live.groups || []).filter((group) => group.model === name);
   if (!groups.length) return fact("live", h("p", { class: "soft" }, sentence(t("live.none"))));
+  const now = groups.filter((group) => stands(group, each, groups));
+  const earlier = groups.filter((group) => !now.includes(group));
   return fact(
     "live",
-    groups.map((group) =>
-      h(
-        "div",
-        {},
-        h("p", { class: "arm" }, t(`live.${group.arm}`, {}, group.arm), " ", h("b", {}, t("version", { n: String(group.version) })), group.test && group.arm === "champion" ? ` ${t("live.beside")}` : "", h("span", { class: "soft" }, ` · ${t("live.of", { n: group.requests, visitors: number(group.visitors) })}`)),
-        h("dl", { class: "metrics" }, cells(group).slice(0, MOST).map(([key, cell]) => metric(key, cell, group.arm === "champion" ? champion?.metrics : null))),
-      ),
-    ),
+    now.map((group) => groupOf(group, each)),
+    earlier.length ? h("details", {}, h("summary", { "data-key": `earlier ${name}` }, t("live.earlier", { n: earlier.length })), earlier.map((group) => groupOf(group, each, true))) : null,
     (live.agreement || [])
-      .filter((line) => line.model === name)
+      .filter((line) => line.model === name && line.champion === served)
       .map((line) => h("p", { class: "soft" }, t("live.agreement", { n: String(line.shadow), output: called({ name: line.output, title: line.output }), share: share(line.agreement), of: number(line.requests) }))),
     h("p", { class: "soft" }, t("live.as.of", { n: live.days, time: minute(live.made) })),
   );
 }
 
-/** Clicks, purchases and revenue first; of each output the metrics of its head. */
-const cells = (group) => [
+/** Whether a group is of who answers now: of the champion and its canary, and of the shadow that was there last. */
+function stands(group, { served, canary }, groups) {
+  if (group.test && group.test !== canary?.test) return false;
+  if (group.arm === "champion") return group.version === served;
+  if (canary) return group.version === canary.version && group.test === canary.test;
+  return group.arm === "shadow" && group.until === groups.filter(({ arm }) => arm === "shadow").reduce((last, { until }) => (until > last ? until : last), "");
+}
+
+function groupOf(group, each, dated = false) {
+  const said = [group.test && group.arm === "champion" ? ` ${t("live.beside")}` : "", h("span", { class: "soft" }, ` · ${t("live.of", { n: group.requests, visitors: number(group.visitors) })}${dated && group.since ? ` · ${minute(group.since)}` : ""}`)];
+  return h(
+    "div",
+    {},
+    h("p", { class: "arm" }, t(`live.${group.arm}`, {}, group.arm), " ", h("b", {}, t("version", { n: String(group.version) })), said),
+    h("dl", { class: "metrics" }, cells(group, each).slice(0, MOST).map(([key, cell, offline]) => metric(key, cell, group.arm === "champion" && group.version === each.champion?.version ? offline : undefined))),
+  );
+}
+
+/** Clicks, purchases and revenue first; of each output the metrics that the evaluation names, with what it said, else two that it is known by. */
+const cells = (group, { champion, outputs }) => [
   ...Object.entries(group.shown || {}).filter(([, cell]) => cell?.value !== undefined && cell.value !== null),
-  ...Object.values(group.heads).flatMap((head) => Object.entries(head.metrics).slice(-2)),
+  ...Object.entries(group.heads).flatMap(([output, { metrics }]) => {
+    const first = (key) => outputs.find((name) => key in (group.heads[name]?.metrics || {})) === output; // whose names stand without the output
+    const offline = (key) => champion?.metrics[`${output}.${key}`] ?? (first(key) ? champion?.metrics[key] : undefined);
+    const keys = Object.keys(metrics);
+    const named = keys.filter((key) => offline(key) !== undefined);
+    return (named.length ? named : keys.filter((key) => FEW.some((each) => key.startsWith(each)))).slice(0, 2).map((key) => [`${output} ${key}`, metrics[key], offline(key)]);
+  }),
 ];
+const FEW = ["recall@20", "mrr@20", "log_loss", "accuracy", "ece", "mae", "pinball"];
 
 const metric = (key, cell, offline) =>
   h(
@@ -161,7 +183,7 @@ const metric = (key, cell, offline) =>
       {},
       figure(cell.value),
       cell.low === null ? null : h("span", { class: "soft" }, ` ${figure(cell.low)}–${figure(cell.high)}`),
-      offline && key in offline ? h("span", { class: "soft" }, ` (${t("live.offline", { n: figure(offline[key]) })})`) : null,
+      offline === undefined ? null : h("span", { class: "soft" }, ` (${t("live.offline", { n: figure(offline) })})`),
     ),
   );
 

@@ -298,6 +298,7 @@ export const TABLE = {
   "live.none": ["No outcomes were sent yet: `POST /v1/feedback` says what came of an answer.", "还没有结果反馈：`POST /v1/feedback` 可告知回答的结果。"],
   "live.champion": ["Champion", "线上模型"],
   "live.canary": ["Canary", "灰度版本"],
+  "live.earlier": ["Earlier versions and canaries ({n})", "较早的版本与灰度（{n}）"],
   "live.beside": ["beside a canary", "（灰度对照）"],
   "live.shadow": ["Shadow", "影子版本"],
   "live.of": ["{n} answers to {visitors} visitors", "{n} 次应答，{visitors} 位访客"],
