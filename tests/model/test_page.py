@@ -15,7 +15,7 @@ import pytest
 import small_models
 from http_app import Ask, client
 
-from clickflow.online.http import about, keys, problems, server
+from clickflow.online.http import about, keys, problems, server, shop
 from clickflow.online.http.schema import EPOCH
 from clickflow.online.page import after, chinese, chinese_faults, registry, static_files, subjects
 from clickflow.online.served import Served
@@ -333,7 +333,13 @@ def refused_in(file: Path) -> Iterator[str]:
 
 
 def test_all_that_a_server_says_is_wrong_is_said_in_chinese_too(root: Path) -> None:
-    tables = [about.NEXT.values(), server.MENDS.values(), (text for row in problems.TYPES.values() for text in row[1:])]
+    made_by = (*shop.MADE_BY.values(), *(f"there are no {what}" for what in shop.MADE_BY))
+    tables = [
+        about.NEXT.values(),
+        server.MENDS.values(),
+        made_by,
+        (text for row in problems.TYPES.values() for text in row[1:]),
+    ]
     for text in (each for table in tables for each in table):
         for clause in text.split("; "):
             assert chinese.chinese(clause), clause

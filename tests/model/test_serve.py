@@ -268,6 +268,15 @@ def test_a_worker_has_its_room_for_counts_or_leaves_nothing_there(
     assert list((tmp_path / "again").iterdir()) == []
 
 
+def test_what_stands_in_the_place_of_an_answer_is_not_explained_as_one(ask: Ask) -> None:
+    """The model's own list, of a history whose items it does not know, is one that nobody gets."""
+    body = {"history": [{"item": "none"}]}
+    assert ask("POST", "/v1/recommend", json=body).json()["reason"] == "unknown_items"
+    refused = ask("POST", "/v1/explain", json={**body, "output": "next_item"})
+    assert (refused.status_code, refused.json()["where"]) == (422, "$.history")
+    assert ask("POST", "/v1/explain", json={**body, "output": "next_action"}).status_code == 200, "that is the model's"
+
+
 def test_a_history_that_is_too_long_to_be_explained_is_refused(ask: Ask) -> None:
     long = {"history": [{"item": "5"}] * 501, "output": "next_action"}
     assert ask("POST", "/v1/explain", json=long).status_code == 413

@@ -68,7 +68,16 @@ FAULTS = (
     ("a number that has lost digits, and may be another one's id", "此数字丢失了位数，可能是别人的编号"),
     ("too many questions wait for {m} already", "已有太多问题在等待模型 {m}"),
     ("{n} {w} are being made already", "已有 {n} 项“{w}”正在进行"),
-    ("there are no {k}", "没有 {k}"),
+    ("there are no segments", "没有顾客分群"),
+    ("there are no forecasts", "没有预测"),
+    (
+        "`clickflow profiles --out reports/profiles` makes them",
+        "运行 `clickflow profiles --out reports/profiles` 即可生成",
+    ),
+    (
+        "`clickflow demand --out reports/demand` makes them, or a champion of series",
+        "运行 `clickflow demand --out reports/demand` 即可生成，序列的线上模型也会给出",
+    ),
     ("'{m}' is not a model", "没有模型 {m}"),
     ("no segment is known of this customer", "不知道此顾客的分群"),
     ("{s} may ask again in {n} s", "{s} 可在 {n} 秒后再问"),
@@ -106,6 +115,9 @@ FAULTS = (
     ),
     ("send the others, for an explanation names steps by their places", "请只发送其余步骤，因为解释按位置指称步骤"),
     ("a step is earlier than the one before it", "有一步早于它的前一步"),
+    ("the model knows no item of this history", "模型不认识此历史中的任何商品"),
+    ("what is popular is answered in its place", "以热门商品代答"),
+    ("see `fallback` of the answer: there is nothing to explain", "见回答的 `fallback`：无可解释"),
     ("no version of {m} answers yet", "{m} 还没有能应答的版本"),
     (
         "send the oldest first, for an explanation names steps by their places",

@@ -5,6 +5,7 @@ from clickflow.online.http.problems import Refused
 from clickflow.online.http.questions import may_see, model_of, order_of, question_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
+from clickflow.online.ranking import lacking
 from clickflow.online.why import changes, words
 from clickflow.online.why.explain import explain
 from clickflow.online.why.schema import Explained
@@ -57,6 +58,14 @@ async def of(service: Service, call: Call, *, canonical: bool = False) -> Explai
     if served.empty(question):
         raise Refused("invalid", f"{served.model!r} reads nothing of this history: there is nothing to explain")
     output = body.output or served.outputs[0].name
+    ranks = any(each.name == output and each.kind == "ranking" for each in served.outputs)
+    if ranks and lacking(served, question) is not None:
+        raise Refused(
+            "invalid",
+            "the model knows no item of this history; what is popular is answered in its place",
+            "see `fallback` of the answer: there is nothing to explain",
+            "$.history",
+        )
     threshold = thresholds(served, service.settings.extra.get(COSTS, {})).get(output)
     target = place(served, output, body.target)
     call.model, call.version = served.model, served.version
