@@ -7,7 +7,8 @@ customer and one time are one purchase, an amount below 0 is a return). Asked is
 365 days before the as-of day; the answers are churn (no purchase in the H days from then on) and spend (the value of
 those). The preset is trained on what lies before the as-of day alone, and so are the baselines: `mean`, `rfm`
 (logistic, or log-linear Tweedie, on recency, frequency, money), `boosting` (LightGBM on all features, as it comes) and
-`bgnbd` (BG/NBD and Gamma-Gamma).
+`bgnbd` (BG/NBD and Gamma-Gamma). `differences` of the JSON: the preset less each of them, with 95% intervals by
+customer.
 
 Where the log before the as-of day is shorter than 2.5 horizons, the preset learns from answers within half of one.
 
@@ -30,6 +31,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import by_customer
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,6 +116,7 @@ def main() -> None:
     result = {
         "churn": {name: measured_churn(test.churn, each["churn"]) for name, each in answers.items()},
         "spend": {name: measured_spend(test.spend, each) for name, each in answers.items()},
+        "differences": by_customer.differences({"churn": test.churn, "spend": test.spend}, answers, seed=args.seed),
         "customers": len(test),
         "churned": float(test.churn.mean()),
         "largest_share": float(test.spend.max() / test.spend.sum()) if test.spend.any() else None,
