@@ -71,6 +71,27 @@ def test_products_are_those_of_each_query_with_its_own_rows() -> None:
     assert table.products(rows, index[:0], queries[:0], [0]).shape == (0, 4)
 
 
+@pytest.mark.parametrize("kind", ["any", "ties", "odd"])
+def test_the_items_of_each_question_stand_the_likeliest_first_and_equal_ones_as_they_came(kind: str) -> None:
+    draw = np.random.default_rng(len(kind))
+    for _ in range(200):
+        counts = draw.integers(0, 40, draw.integers(1, 33))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        row, items = np.repeat(np.arange(len(counts)), counts), draw.integers(2, 1000, starts[-1])
+        logs = draw.normal(0, 3, len(row)).astype(np.float32)
+        if kind == "ties":
+            logs = np.round(logs)
+        if kind == "odd":
+            odd = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, cut.NEVER, 1e-42], np.float32)
+            logs = np.where(draw.random(len(row)) < 0.3, draw.choice(odd, len(row)), logs)
+        order = np.lexsort((-logs, row))
+        for k, each in enumerate(cut._ranked(items, logs, row, starts, counts)):
+            own = order[starts[k] : starts[k + 1]]
+            np.testing.assert_array_equal(each.items, items[own])
+            np.testing.assert_array_equal(each.logs, logs[own])
+            assert each.sure == counts[k]
+
+
 def test_items_are_scored_block_by_block(tmp_path: Path) -> None:
     """onnxruntime first made the weights of all blocks, and kept their scores until it looked for maxima."""
     vectors = np.random.default_rng(0).standard_normal((3 * table.BLOCK, 8)).astype(np.float32)

@@ -368,11 +368,13 @@ def _bounded(narrow: Floats, scores: Sequence[Floats], rest: Any, rough: Any) ->
 
 
 def _ranked(items: Ints, logs: Floats, row: Ints, starts: Ints, sure: Ints) -> list[Ranked]:
-    # the items of a row stand one after the other: each row is put in order by itself, with NaN behind what it has
-    counts = np.diff(starts)
-    every = np.full((len(counts), int(counts.max(initial=0))), np.nan, np.float32)
-    every[row, np.arange(len(row)) - starts[row]] = -logs
-    order = (np.argsort(every, axis=1, kind="stable") + starts[:-1, None])[np.arange(every.shape[1]) < counts[:, None]]
+    # one sort of numbers that are the row, the log as whole numbers in the order of floats, and the place among all
+    places = len(row).bit_length()
+    bits = (np.float32(0) - logs).view(np.int32)
+    bits = np.where(np.isnan(logs), np.iinfo(np.int32).max, bits ^ ((bits >> 31) & np.iinfo(np.int32).max))
+    keys = (row << (32 + places)) + (bits.astype(np.int64) << places) + np.arange(len(row))
+    keys.sort()
+    order = keys & ((1 << places) - 1)
     items, logs = items[order], logs[order]
     own = [slice(*each) for each in itertools.pairwise(starts.tolist())]
     return [Ranked(items[part], logs[part], most) for part, most in zip(own, sure.tolist(), strict=True)]

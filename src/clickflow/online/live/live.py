@@ -41,12 +41,12 @@ def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
                 yield row
             continue
         values = answer.values.get(output.name)
-        if values is None or output.kind not in ("classes", "probability", "amount") or np.isnan(values).any():
+        if values is None or output.kind not in ("classes", "probability", "amount"):
             continue
-        if output.kind == "amount":
-            yield row | {"labels": PARTS, "scores": values.tolist()}
-        else:
-            yield row | {"labels": served.classes[output.name], "scores": np.exp(values).tolist()}
+        amount = output.kind == "amount"
+        scores = (values if amount else np.exp(values)).tolist()
+        if not any(map(isnan, scores)):
+            yield row | {"labels": PARTS if amount else served.classes[output.name], "scores": scores}
 
 
 def plain(rules: Rules | None) -> bool:
