@@ -37,6 +37,7 @@ from clickflow.orchestration.overrides import parse
 from clickflow.params.file import check, with_values
 from clickflow.params.schema import Params
 from clickflow.sequences import prepare
+from clickflow.system.console import finite
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 from clickflow.training import stage
@@ -64,11 +65,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, another value of the model's params")
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
+    file = args.json.resolve()  # as of the folder in which it was asked for: the stages run in another
     with tempfile.TemporaryDirectory() as folder:
         result = measure(args, Path(folder))
-    text = json.dumps(result, indent=2, sort_keys=True)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(finite(result), indent=2, sort_keys=True, allow_nan=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 
