@@ -281,7 +281,11 @@ def test_what_the_registry_said_before_is_shown_at_once_while_it_is_asked_again(
         return {"models": {served.model: {"candidate": len(calls), "notes": []}}}
 
     monkeypatch.setattr(registry.Registry, "_verb", verb)
-    ask = client(served, extra={"params": params, "paths": Paths(tmp_path)})
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("CLICKFLOW_HOME", str(home))
+    extra = {"params": params, "paths": Paths(tmp_path)}
+    ask = client(served, extra=dict(extra))
 
     def status(query: str = "") -> tuple[Any, ...]:
         answer = ask("GET", f"/v1/console/status{query}").json()
@@ -295,6 +299,13 @@ def test_what_the_registry_said_before_is_shown_at_once_while_it_is_asked_again(
     assert status("?fresh=true")[:4] == (2, False, "", 2)
     candidate, stale, note, times, _ = status("?fresh=true")
     assert (candidate, stale, times) == (2, False, 3) and note["en"] == "MLflow is away"
+    ask = client(served, extra=dict(extra))  # started anew, or another worker
+    assert status()[:4] == (2, True, "", 3)
+    file = home / registry.KEPT
+    file.write_text(file.read_text().replace('"candidate": 2', '"candidate": 9'))
+    ask = client(served, extra=dict(extra))
+    answer = ask("GET", "/v1/console/status").json()
+    assert (answer["models"], answer["note"]["en"], len(calls)) == ({}, "MLflow is away", 4), "it is not as written"
 
 
 def said_in(file: Path) -> Iterator[str]:

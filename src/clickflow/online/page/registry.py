@@ -6,6 +6,7 @@ of the key, which the ledger's line then bears.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -24,7 +25,7 @@ from clickflow.params.schema import Params
 from clickflow.registry import canary, ledger
 from clickflow.system import integrity, process
 from clickflow.system.errors import ClickflowError, DataError, UsageError
-from clickflow.system.files import read_json, sha256
+from clickflow.system.files import read_json, sha256, unsealed, write_record
 from clickflow.system.moments import iso
 from clickflow.system.paths import Paths
 from clickflow.system.process import NO_TELEMETRY
@@ -32,6 +33,8 @@ from clickflow.tracking import mlflow_client
 
 FRESH = 20.0
 """Seconds for which what the registry said is taken for the present state."""
+KEPT = "registry-said.json"
+"""In the home: what the registry said last."""
 LONG = 300.0
 """Seconds that a verb may take: files are hashed, rules decided again."""
 RUNS = 8
@@ -45,7 +48,7 @@ class Registry:
 
     def __init__(self, params: Params, paths: Paths) -> None:
         self._params, self._paths = params, paths
-        self._held: tuple[float, Any, dict[str, Any]] | None = None
+        self._held: tuple[float, Any, dict[str, Any]] | None = self._kept()
         """When the registry was asked, what tells whether files have changed since, and what it said."""
 
     def models(self, served: dict[str, int]) -> dict[str, Any]:
@@ -106,7 +109,17 @@ class Registry:
             models = {name: {**own, "notes": [both(note) for note in own["notes"]]} for name, own in models.items()}
             held = {"models": models, "made": iso(time.time_ns() // 1000), "note": ""}
             self._held = (time.monotonic(), stamp, held)
+            with suppress(OSError):  # it is for a later start alone, and for other workers
+                write_record(self._paths.home / KEPT, held, mode=0o640)
         return {**held, "stale": False}
+
+    def _kept(self) -> tuple[float, Any, dict[str, Any]] | None:
+        """What the registry said before this process began; nothing where that is not as it was written."""
+        with suppress(OSError, ValueError):
+            said = unsealed(read_json(self._paths.home / KEPT))
+            if isinstance(said, dict) and set(said) == {"models", "made", "note"}:
+                return -math.inf, None, said
+        return None
 
     def _stamp(self) -> Any:
         return _stamp(ledger.path(self._paths), self._paths.params)
