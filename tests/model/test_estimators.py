@@ -396,3 +396,18 @@ def test_few_rows_are_judged_as_if_nothing_were_known_of_their_times() -> None:
     assert (one.other_days, two.other_days, two.rows) == (None, False, ROWS)
     with pytest.raises(ValueError, match="600 targets and 1 times"):
         estimators.fit("blend", x, target, times=np.zeros(1), **given)
+
+
+def test_a_machine_of_more_cores_learns_the_same_digits() -> None:
+    """Sums of BLAS depend on how many threads take part in them."""
+    import sklearn.linear_model  # noqa: F401 - what is loaded later would not be limited
+    from threadpoolctl import threadpool_limits
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(20_000, 60)).astype(np.float32)
+    target = (x[:, :8].sum(1) + random.normal(size=len(x)) > 0).astype(np.float64)
+    answers = []
+    for cores in (1, 2):
+        with threadpool_limits(cores):
+            answers.append(estimators.fit("logistic", x, target, kind_of_answer="probability").score(x[:100]))
+    np.testing.assert_array_equal(answers[0], answers[1])

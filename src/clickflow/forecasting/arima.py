@@ -126,11 +126,12 @@ def _run(
         predicted = np.zeros((of_ar, now))
         for lag, weight in of_past.items():
             predicted += values[t - lag, :now] * weight
-        error[:] = predicted[:, None]
+        before = predicted[:, None]
         for lag, weight in of_errors.items():
             if t >= lag:
-                np.add(error, np.multiply(errors[(t - lag) % held, ..., :now], weight, out=product), out=error)
-        np.subtract(row, error, out=error)
+                np.multiply(errors[(t - lag) % held, ..., :now], weight, out=product)
+                before = np.add(before, product, out=error)
+        np.subtract(row, before, out=error)
         gone = np.isnan(row - predicted[0])
         if gone.any():  # as where a series has ended
             error[..., gone] = 0.0

@@ -216,9 +216,12 @@ def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def fit(split: Any, column: str, step: Step, horizon: int, seed: int, network: bool = False) -> Forecaster:
     """Choose weights and train on all that a split holds; a `network` too, or not."""
+    from threadpoolctl import threadpool_limits
+
     known = whole(split, column, step)
-    preset = ensemble.fit(known.panel, horizon, seed=seed, network=network)
-    of = kin(preset, known.panel, known.parent, preset.forecast(known.panel))
+    with threadpool_limits(1):  # the same digits on every machine, and no waiting for a core that others use
+        preset = ensemble.fit(known.panel, horizon, seed=seed, network=network)
+        of = kin(preset, known.panel, known.parent, preset.forecast(known.panel))
     return Forecaster(preset, step, column, kin=of)
 
 

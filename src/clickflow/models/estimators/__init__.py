@@ -175,9 +175,26 @@ def fit(
     Raises UsageError for an unknown kind or param, and where answers are of a shorter horizon than is asked about and
     those features are not there; DataError where the rows cannot teach anything.
     """
+    import scipy.optimize  # noqa: F401
+    import sklearn.linear_model  # noqa: F401 - what is loaded later would have all threads
+    from threadpoolctl import threadpool_limits
+
     settings = _settings(kind, kind_of_answer, params or {})
     problem = _problem(x, target, valid, groups, weights, times, kind_of_answer, settings)
     problem = problem.part(_drawn(len(problem), int(settings["most_rows"]), seed))
+    # one thread: the same digits on every machine, and no waiting for a core that others use
+    with threadpool_limits(1):
+        return _fit(kind, problem, kind_of_answer, names, seed, settings)
+
+
+def _fit(
+    kind: str,
+    problem: Problem,
+    kind_of_answer: str,
+    names: Sequence[str],
+    seed: int,
+    settings: dict[str, Any],
+) -> Estimator:
     features = problem.x.shape[1]
     if kind_of_answer == "amount":
         settings["l2"] *= AMOUNT_L2
