@@ -369,7 +369,7 @@ def answers_both(server: Server) -> bool:
 
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here: apt-get install prometheus")
-def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root: Path, tmp_path: Path) -> None:
+def test_prometheus_fills_every_panel_and_alerts_fire_of_real_faults(shop: Path, root: Path, tmp_path: Path) -> None:
     server = Server(shop)
     assert server.client.post("/v1/recommend", json=VISIT).status_code == 200
     folder, port = tmp_path / "monitoring", free_port("127.0.0.1")
@@ -377,6 +377,8 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
     config = folder / "prometheus.yml"
     text = config.read_text().replace("127.0.0.1:8600", server.client.base_url.netloc.decode())
     config.write_text(text.replace("15s", "1s"))
+    rules = folder / "alerts.yml"
+    rules.write_text(re.sub(r"^( +for): .*", r"\1: 1s", rules.read_text(), flags=re.MULTILINE))
     own = [
         f"--config.file={config}",
         f"--storage.tsdb.path={tmp_path / 'data'}",
@@ -412,10 +414,30 @@ def test_prometheus_scrapes_it_and_takes_every_alert_and_panel(shop: Path, root:
             for title, expression in panels:
                 if title in ("Requests a second", "Errors", "Version that answers, and champion", "Rows that wait"):
                     server.until(lambda each=expression: shown(each)["data"]["result"])
+
+            def fires(*names: str) -> bool:
+                alerts = client.get("/alerts").json()["data"]["alerts"]
+                return set(names) <= {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+
+            ledger_file, kept = shop / ".clickflow/ledger.jsonl", (shop / ".clickflow/ledger.jsonl").read_bytes()
+            away: dict[str, Any] = {"version": 9, "champion": 9, "previous": 1, "reason": "a test", "facts": {}}
+            ledger.append(ledger_file, ledger.read(ledger_file), action="promote", model=MODEL, **away)
+            server.until(
+                lambda: (
+                    server.client.post("/v1/recommend", json=VISIT).status_code == 200
+                    and fires("ClickflowChampionWaits", "ClickflowDegraded", "ClickflowReportOld")
+                )
+            )
+            ledger_file.write_bytes(kept)
+            left = server.end()
+            until = time.monotonic() + 60
+            while not fires("ClickflowDown"):
+                assert time.monotonic() < until
+                time.sleep(0.2)
     finally:
         prometheus.terminate()
         prometheus.wait(60)
-    assert server.end() == []
+    assert left == []
 
 
 def test_another_address_than_loopback_needs_a_key(shop: Path) -> None:
