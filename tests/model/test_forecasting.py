@@ -275,6 +275,23 @@ def test_what_local_methods_have_said_is_not_asked_twice(known: Panel, preset: e
         np.testing.assert_array_equal(preset.each(each, said), preset.each(each))
 
 
+def test_weights_are_believed_by_how_many_series_have_the_loss_not_by_how_many_there_are() -> None:
+    """One series of M1's 80 has more than half of the units: its luck chose the weights of all."""
+    rng = np.random.default_rng(5)
+    prior, ahead = np.array([0.5, 0.5]), 6
+    actual = rng.poisson(20.0, (80, ahead)).astype(float)
+    forecasts = np.stack([np.full((80, ahead, 4), level) for level in (20.0, 30.0)])
+    alike = mixture.fit_weights(actual, forecasts, prior, 1.0)
+    one = actual.copy()
+    one[0], forecasts[0, 0], forecasts[1, 0] = 20_000.0, 20_000.0, 30_000.0
+    led = mixture.fit_weights(one, forecasts, prior, 1.0)
+    assert alike[2, 0] > 0.9
+    assert 0.5 < led[2, 0] < 0.6
+    assert mixture.equal(actual, np.full((80, ahead, 4), 25.0)) > 70
+    assert mixture.equal(one, mixture.mixed(np.full((4, 2), 0.5), forecasts)) < 1.3
+    assert mixture.equal(np.full((3, 2), np.nan), np.ones((3, 2, 4))) == 0.0
+
+
 def test_a_fifth_of_counts_of_few_units_lies_outside_though_most_lower_quantiles_are_0() -> None:
     rng = np.random.default_rng(3)
     level = rng.lognormal(-0.5, 0.7, (60, 1))

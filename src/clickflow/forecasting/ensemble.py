@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import boosting, counts, gru, linear, naive, shared
+from clickflow.forecasting import boosting, counts, factor, gru, linear, naive, shared
 from clickflow.forecasting.backtests import Backtests, as_of, plan
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.counts import Counts
@@ -47,6 +47,7 @@ PARTS: Mapping[str, Method] = {
     "window": naive.window,
     "short_window": naive.short_window,
     LEVEL: seasonal_level,
+    factor.NAME: factor.common_factor,
 }
 """What is mixed, beside what learns from all series."""
 PRIOR: Mapping[str, Mapping[str, float]] = {
@@ -59,6 +60,7 @@ PRIOR: Mapping[str, Mapping[str, float]] = {
         "window": 1,
         LEVEL: 1,
         "theta": 1,
+        factor.NAME: 1,
         LINEAR: 2,
         COUNTS: 3,
         GRU: 1,
@@ -69,10 +71,11 @@ PRIOR: Mapping[str, Mapping[str, float]] = {
         "short_window": 1,
         "boosting": 2.5,
         "croston_sba": 0.5,
+        factor.NAME: 1,
         LINEAR: 0.5,
         COUNTS: 2,
     },
-    "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2, LINEAR: 1, COUNTS: 2},
+    "short": {"ets": 2, "tsb": 2, "window": 2, "boosting": 2, factor.NAME: 1, LINEAR: 1, COUNTS: 2},
 }
 """Weights of the methods, up to a factor, before anything is known of the panel."""
 PRIOR_YOUNG: Mapping[str, float] = {

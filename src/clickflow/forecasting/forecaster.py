@@ -141,6 +141,7 @@ class Forecaster:
                 **vars(preset.shared),
                 "start": str(preset.shared.start),
                 "factors": {name: each.tolist() for name, each in preset.shared.factors.items()},
+                "level": preset.shared.level.tolist(),
             },
             "kin": {str(of): each.tolist() for of, each in self.kin.items()},
             "boosting": None if preset.model is None else list(preset.model.texts),
@@ -211,6 +212,7 @@ def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
         **raw,
         "start": np.datetime64(raw["start"], "D"),
         "factors": {name: np.array(each, np.float64) for name, each in raw["factors"].items()},
+        "level": np.array(raw.get("level", [1.0]), np.float64),
     }
 
 

@@ -35,17 +35,17 @@ LEAST_LEVEL = 0.1
 def seasonal_level(known: Panel, horizon: int) -> Array:
     """Forecasts [s, h, 4]: the level times the season's factor; the spread grows with the root of the level."""
     values, season = known.values, known.season
-    factors, periods = _factors(values, season, known.usual("seasonal_level")), known.periods
-    plain = values / factors[:, np.arange(-periods, 0) % season]
+    by, periods = factors(values, season, known.usual("seasonal_level")), known.periods
+    plain = values / by[:, np.arange(-periods, 0) % season]
     begin = max(0, periods - RECENT[known.step] - horizon)
-    level = _levels(plain, season, horizon, begin)
+    level = levels(plain, season, horizon, begin)
     root = np.sqrt(np.maximum(level, np.maximum(LEAST_LEVEL * np.nanmean(plain, 1, keepdims=True), 1e-6)))
     out = np.repeat(level[:, -1:, None], horizon, 1).repeat(4, 2)
     for steps in np.array_split(np.arange(1, horizon + 1), min(PARTS, horizon)):
         errors = np.concatenate([_errors(plain, level, int(step), begin, root) for step in steps], 1)
         origins = (~np.isnan(_errors(plain, level, int(steps[0]), begin))).sum(1)
         out[:, steps - 1, 1:] += (_quantiles(errors, origins) * root[:, -1:])[:, None]
-    out *= factors[:, np.arange(horizon) % season, None]
+    out *= by[:, np.arange(horizon) % season, None]
     forecast: Array = np.maximum(out, 0)
     return forecast
 
@@ -71,7 +71,7 @@ def _shared(own: Array, moving: Array) -> Array:
     return shared
 
 
-def _factors(values: Array, season: int, shared: Array | None) -> Array:
+def factors(values: Array, season: int, shared: Array | None) -> Array:
     """The factor of each place in the season, place 0 the next period, [s, m]: a series' own, drawn to `shared`."""
     if season == 1:
         none: Array = np.ones((len(values), 1))
@@ -92,7 +92,7 @@ def _moved(values: Array, width: Array) -> Array:
     return moved
 
 
-def _levels(plain: Array, season: int, horizon: int, begin: int) -> Array:
+def levels(plain: Array, season: int, horizon: int, begin: int) -> Array:
     """The level before each period and after the last, [s, t + 1], by the alpha of least squared errors ahead."""
     series, periods = plain.shape
     first = np.argmax(~np.isnan(plain), 1)[:, None]

@@ -11,7 +11,7 @@ from clickflow.forecasting.scores import pinball
 Array = NDArray[Any]
 
 TRUST = 10
-"""Series asked, over all origins, whose loss weighs as much as that."""
+"""Series asked, over all origins, whose loss weighs as much as that; of weights so many of equal loss."""
 TRUST_LEVEL = 100
 """The same, for a level to have weights of its own."""
 FACTORS = np.arange(0.3, 2.61, 0.05)
@@ -59,15 +59,22 @@ def fit_weights(actual: Array, forecasts: Array, prior: Array, several: float) -
     truth = actual[known]
     said = forecasts[:, known][..., 1:]  # [k, n, 3]
     levels = np.array(LEVELS)
-    share = several * len(actual) / (len(actual) + TRUST)
+    series = equal(actual, mixed(np.tile(prior, (4, 1)), forecasts))
+    share = several * series / (series + TRUST)
     shared = share * _search(truth, said, levels, prior) + (1 - share) * prior
-    share = several * len(actual) / (len(actual) + TRUST_LEVEL)
+    share = several * series / (series + TRUST_LEVEL)
     out = np.empty((4, len(prior)))
     for at in range(3):
         own = _search(truth, said[..., at : at + 1], levels[at : at + 1], shared)
         out[at + 1] = share * own + (1 - share) * shared
     out[0] = out[2]
     return out
+
+
+def equal(actual: Array, mix: Array) -> float:
+    """How many series [s, h] of equal loss say as much as these, of which a few may have most of it (Kish 1965)."""
+    loss = np.nansum(pinball(actual, mix), (1, 2))
+    return float(loss.sum() ** 2 / max((loss**2).sum(), 1e-300))
 
 
 def _search(truth: Array, said: Array, levels: Array, start: Array) -> Array:

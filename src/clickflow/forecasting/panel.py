@@ -1,7 +1,7 @@
 """A panel: many series on one calendar, with what lies before their first and after their last period unknown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ class Shared:
 
     `start`, `periods`: the panel's first period, and how many it had; `season`: periods of its season; `annual`,
     `priced`: whether a year before, and prices, are read; `factors` [m]: by method the usual factor of each place in
-    the season, counted from `start` on.
+    the season, counted from `start` on; `level` [t]: that of all series together after each period (`factor.course`).
     """
 
     start: np.datetime64
@@ -35,6 +35,11 @@ class Shared:
     annual: bool
     priced: bool
     factors: Mapping[str, Array]
+    level: Array = field(default_factory=lambda: np.ones(1))
+
+    def usual_at(self, method: str, number: int) -> Array:
+        """The factors as of a period, counted from `start` on, which has place 0, [m]."""
+        return np.roll(self.factors[method], -number)
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,7 @@ class Panel:
         """The factors that all series share, place 0 the next period, [m]; None where they say it themselves."""
         if self.shared is None:
             return None
-        number = since(self.shared.start, self.start, self.step) + self.periods
-        return np.roll(self.shared.factors[method], -number)
+        return self.shared.usual_at(method, since(self.shared.start, self.start, self.step) + self.periods)
 
     def as_fitted(self, shared: Shared) -> "Panel":
         """As a model reads it that was fitted with `shared`: from the first period on that was known then, and no
