@@ -214,14 +214,19 @@ def day_of(as_of: str | None, log: Log, horizon: int) -> int:
 
 
 def cut_offs(log: Log, horizon: int, as_of: int) -> Array:
-    """Days as of which training asks, latest first: all answers lie before the as-of day."""
+    """Days as of which training asks, latest first: all answers lie before the as-of day. Those of a year before are
+    among them where the log has them.
+    """
     step = max(EVERY, horizon // 3) * DAY
     earliest = log.first + min(LEAST_PAST * DAY, (as_of - horizon * DAY - log.first) // 2)
-    return np.arange(as_of - horizon * DAY, earliest, -step)[:MOST_CUT_OFFS]
+    latest = np.arange(as_of - horizon * DAY, earliest, -step)[:MOST_CUT_OFFS]
+    year = as_of - YEAR * DAY + step * np.array([1, 0, -1])
+    return np.concatenate([latest, year[(year > earliest) & (year < latest.min(initial=as_of))]])
 
 
 EVERY, LEAST_PAST, MOST_CUT_OFFS = 7, 30, 26
 """Days between cut-offs of training, at least; days of log before the first of them; how many there are at most."""
+YEAR = 365
 
 
 def learned_rows(log: Log, horizon: int, as_of: int, whole: Rows, *, both: bool) -> dict[int, Rows]:

@@ -212,12 +212,15 @@ def _fit(
         raise UsageError(f"answers about {days:g} days from those of fewer need a horizon and {', '.join(READS)}")
     kinds, dated = _kinds(kind, kind_of_answer), problem.times is not None
     problem = _timed(problem, int(settings["folds"]))
-    members, scores = _members(kinds, problem, settings, seed, names)
+    folds, other_days = _folds(problem, int(settings["folds"]), seed) if _judged(kinds, problem) else ([], np.empty(0))
+    members, scores = _members(kinds, problem, settings, folds, seed, names)
     judged = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
-        share, bias = blending.blend(scores[:, judged], problem.part(judged), float(settings["shrinkage"]))
+        share, bias, levels = blending.blend(
+            scores[:, judged], problem.part(judged), float(settings["shrinkage"]), other_days[judged]
+        )
     else:
-        share, bias = (1.0,) * len(members), 0.0
+        share, bias, levels = (1.0,) * len(members), 0.0, None
     curves = further = growth = None
     if kind_of_answer == "amount":
         rows = problem.part(judged)
@@ -228,6 +231,8 @@ def _fit(
         curves = blending.curves(log_mean, rows, growth)
     elif shorter:
         further = fit_further(problem, names.index("bgnbd_buys"), days)
+    if levels and (horizon := float(settings["horizon_days"])):
+        bias += levels.season(horizon, max(horizon, days))
     return Estimator(
         kind=kind,
         answer=kind_of_answer,
@@ -390,10 +395,9 @@ def _with_columns(problem: Problem, x: Array) -> Problem:
 
 
 def _members(
-    kinds: tuple[str, ...], problem: Problem, settings: dict[str, Any], seed: int, names: Sequence[str]
+    kinds: tuple[str, ...], problem: Problem, settings: dict[str, Any], folds: Folds, seed: int, names: Sequence[str]
 ) -> tuple[dict[str, Member], Array]:
     """The members, fitted to all rows, and their scores [M, N, S] of rows that they were not fitted to."""
-    folds = _folds(problem, int(settings["folds"]), seed) if _judged(kinds, problem) else []
     scored: dict[str, tuple[Member, Array]] = {}
     l2 = float(settings["l2"])
     for kind in kinds:
@@ -447,21 +451,22 @@ def _drawn(n: int, most: int, seed: int) -> Array:
     return rows
 
 
-def _folds(problem: Problem, n: int, seed: int) -> Folds:
+def _folds(problem: Problem, n: int, seed: int) -> tuple[Folds, Array]:
     """Folds whose rows to fit on can teach something, those of spans of time among them where the problem has times;
-    DataError where there is none.
+    and which rows [N] are asked by those. DataError where there is none.
     """
-    folds = []
-    for fitted, held in problem.folds(n, seed):
+    folds, other_days = [], np.zeros(len(problem), bool)
+    for number, (fitted, held) in enumerate(problem.folds(n, seed)):
         target = problem.target[fitted]
         if len(held) and len(fitted) > 1 and len(np.unique(target)) > 1 and (target > 0).any():
             folds.append((fitted, held))
+            other_days[held] = number >= n
     if not folds:
         raise DataError(
             f"{len(np.unique(problem.groups)):,} customers or visits are too few to learn from",
             next_step="take a longer log",
         )
-    return folds
+    return folds, other_days
 
 
 FEWEST_TIMED = 3000
