@@ -18,6 +18,7 @@ from clickflow.online.engine import Engine
 from clickflow.online.http import server
 from clickflow.online.http.app import app
 from clickflow.online.http.settings import Answered, Settings
+from clickflow.online.live.arms import canary_of
 from clickflow.online.served import Served
 from clickflow.params.serve import Serve
 from clickflow.sequences.indexes import FIRST_ITEM
@@ -332,6 +333,30 @@ def test_observers_see_every_answer_and_no_raw_id(served: Served) -> None:
     assert (observed.model, observed.version, observed.route) == (served.model, 1, "/v1/recommend")
     assert "ann" not in repr(observed)
     assert observed.customer == server.pseudonym(KEY, "customer", "ann@example.com")
+
+
+def test_where_the_canary_cannot_answer_the_champion_does_and_it_is_counted(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = replace(served.artefact, session=None)
+    canary = replace(served, model=canary_of(served.model), version=2, artefact=broken)
+    engine = Engine({served.model: served, canary.model: canary})
+    settings = Settings(pseudonym=lambda kind, raw: f"{kind} {raw}", choose=lambda model, _: canary_of(model))
+    ask = asking(app(engine, state.Memory(subjects=9, steps=9, keep_seconds=60), settings))
+
+    def failed() -> float:
+        text = ask("GET", "/metrics").text
+        return float(text.split('clickflow_observers_failed_total{observer="canary"} ')[1].split()[0])
+
+    assert failed() == 0, "an alert sees the first one"
+    for _ in range(3):
+        answer = ask("POST", "/v1/recommend", json={"history": VISIT})
+        assert (answer.status_code, answer.json()["version"]) == (200, 1)
+    assert failed() == 3
+    assert capsys.readouterr().err.count("the champion answers") == 1, "once a minute"
+    engine.withdraw(canary.model)  # it has ended, between two words
+    assert ask("POST", "/v1/recommend", json={"history": VISIT}).json()["version"] == 1
+    assert failed() == 3
 
 
 def test_a_model_whose_champion_is_not_here_yet_is_no_fault_of_who_names_it(served: Served) -> None:

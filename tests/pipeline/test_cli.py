@@ -91,3 +91,21 @@ def test_of_several_workers_each_says_who_it_is(
     console.speak_as("worker 7")
     console.say("warning: no room")
     assert capsys.readouterr().err.splitlines() == ["one alone", "worker 7: warning: no room"]
+
+
+def test_a_fault_of_every_request_is_said_once_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("clickflow.system.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(console, "_repeated", {})
+    for _ in range(500):
+        console.say_seldom("warning: the canary failed")
+    console.say_seldom("another")
+    now[0] += console.SELDOM
+    console.say_seldom("warning: the canary failed")
+    for number in range(1000):
+        console.say_seldom(str(number))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["warning: the canary failed", "another", "warning: the canary failed (499 times more since)"]
+    assert len(console._repeated) == 100

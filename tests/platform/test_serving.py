@@ -395,7 +395,7 @@ def test_prometheus_fills_every_panel_and_alerts_fire_of_real_faults(shop: Path,
             def answers() -> bool:
                 versions = query_prometheus("clickflow_serving_version")["data"]["result"]
                 rules = [rule for group in client.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
-                return bool(versions) and len(rules) == 11 and {rule["health"] for rule in rules} == {"ok"}
+                return bool(versions) and len(rules) == 12 and {rule["health"] for rule in rules} == {"ok"}
 
             ready = f"http://127.0.0.1:{port}/-/ready"
             server.until(lambda: httpx.get(ready, trust_env=False).status_code == 200)

@@ -87,6 +87,24 @@ def say(message: str) -> None:
         err.print(f"{_speaker}{message}")
 
 
+SELDOM = 60.0
+"""Seconds after which a fault that goes on is said again."""
+_repeated: dict[str, tuple[float, int]] = {}
+
+
+def say_seldom(message: str) -> None:
+    """As `say`, of what may go wrong at every request: once in `SELDOM` seconds, with how often it was since."""
+    now = time.monotonic()
+    last, more = _repeated.get(message, (-SELDOM, 0))
+    if now - last < SELDOM:
+        _repeated[message] = (last, more + 1)
+        return
+    if len(_repeated) >= 100:  # texts that are never the same: the oldest is forgotten
+        _repeated.pop(min(_repeated, key=lambda text: _repeated[text][0]))
+    _repeated[message] = (now, 0)
+    say(f"{message} ({more:,} times more since)" if more else message)
+
+
 def emit(result: Mapping[str, Any], *, as_json: bool, text: Callable[[], Any]) -> None:
     """The result of a verb: JSON for machines, or what `text()` returns (a string or a rich table) for people."""
     if as_json:

@@ -35,6 +35,7 @@ from clickflow.online.served import Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
 from clickflow.system import console
+from clickflow.system.errors import UsageError
 
 RANKING: Kind = "ranking"
 
@@ -94,9 +95,11 @@ async def _answered(service: Service, name: str, model: str, question: Any, rule
             return await service.engine.ask(name, question, rules)
         except engine.Busy:
             raise
+        except UsageError:  # it has just ended
+            pass
         except Exception as error:
             service.metrics.failed.labels("canary").inc()
-            console.say(f"{name} failed, the champion answers: {type(error).__name__}: {error}")
+            console.say_seldom(f"warning: {name} failed, the champion answers: {type(error).__name__}: {error}")
     return await service.engine.ask(model, question, rules)
 
 

@@ -61,7 +61,7 @@ class Metrics:
     dropped: Any
     """Answers that observers were not told of."""
     failed: Any
-    """By observer."""
+    """By observer; `canary`: it could not answer, and the champion did."""
     lost: Any
     """Rows of the log of answers that were dropped."""
     gauges: Mapping[str, Any]
@@ -118,6 +118,8 @@ def new() -> Metrics:
 
     own = CollectorRegistry()
     by_route = ("route", "status")
+    failed = Counter("clickflow_observers_failed", "Faults of observers", ("observer",), registry=own)
+    failed.labels("canary")  # 0 from the start: an alert sees the first fault
     return Metrics(
         registry=own,
         requests=Counter("clickflow_requests", "Requests", by_route, registry=own),
@@ -138,7 +140,7 @@ def new() -> Metrics:
         batches=Histogram("clickflow_batch_size", "Questions answered together", buckets=SIZES, registry=own),
         swaps=Counter("clickflow_swaps", "Versions swapped in", ("model",), registry=own),
         dropped=Counter("clickflow_observations_dropped", "Answers that observers were not told of", registry=own),
-        failed=Counter("clickflow_observers_failed", "Faults of observers", ("observer",), registry=own),
+        failed=failed,
         lost=Counter("clickflow_live_dropped", "Rows of the log of answers that were dropped", registry=own),
         gauges={
             name: Gauge(name, about, labels, registry=own, multiprocess_mode=mode)

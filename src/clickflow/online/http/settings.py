@@ -94,6 +94,8 @@ class Observers:
         self._observers, self._metrics = tuple(observers), metrics
         self._queue: queue.SimpleQueue[Answered | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        for observer in observers:
+            metrics.failed.labels(_name(observer))  # 0 from the start: an alert sees the first fault
         if observers:
             self._thread = threading.Thread(target=self._run, name="observers", daemon=True)
             self._thread.start()
@@ -121,8 +123,12 @@ class Observers:
                 try:
                     observer(answered)
                 except Exception as error:  # an observer's fault is not the answer's; it is counted and said
-                    self._metrics.failed.labels(getattr(observer, "__name__", type(observer).__name__)).inc()
-                    console.say(f"an observer of answers failed: {type(error).__name__}: {error}")
+                    self._metrics.failed.labels(_name(observer)).inc()
+                    console.say_seldom(f"warning: an observer of answers failed: {type(error).__name__}: {error}")
+
+
+def _name(observer: Observer) -> str:
+    return str(getattr(observer, "__name__", type(observer).__name__))
 
 
 class Apart:

@@ -23,7 +23,7 @@ from clickflow.online.ranking import Rules
 from clickflow.online.served import Served
 from clickflow.params.live import Live as Section
 from clickflow.params.schema import Params
-from clickflow.system.console import say
+from clickflow.system.console import say_seldom
 from clickflow.system.paths import Paths
 
 WAITING = 64
@@ -201,4 +201,4 @@ class Live:
                     self._put(answered, answer, served, log.SHADOW, test)
             except Exception as error:
                 self.unseen += 1
-                say(f"warning: the shadow could not answer: {type(error).__name__}: {error}")
+                say_seldom(f"warning: the shadow could not answer: {type(error).__name__}: {error}")
