@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clickflow.forecasting import backtests, boosting, ensemble, groups, mixture, scores, smoothing, spread
+from clickflow.forecasting import (
+    backtests,
+    boosting,
+    ensemble,
+    groups,
+    local,
+    mixture,
+    scores,
+    smoothing,
+    spread,
+    theta,
+)
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
 
@@ -100,6 +111,30 @@ def test_a_series_is_forecast_as_if_it_were_alone(name: str) -> None:
     together = LOCAL[name](ragged, HORIZON)
     for row in (0, 3, 4, 7, 11):
         np.testing.assert_array_equal(LOCAL[name](ragged.rows(np.array([row])), HORIZON)[0], together[row])
+
+
+def test_no_method_forecasts_a_series_twice_while_it_is_remembered(
+    known: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def counted(panel: Panel, horizon: int) -> NDArray[Any]:
+        rows.append(len(panel.values))
+        return theta.theta(panel, horizon)
+
+    method = local._once(counted)
+    changed = replace(known, values=known.values + (np.arange(12) == 3)[:, None])
+    expected = [theta.theta(each, HORIZON) for each in (known, changed)]
+    with local.remembering():
+        for panel_of, forecasts in zip((known, changed, known), (*expected, expected[0]), strict=True):
+            np.testing.assert_array_equal(method(panel_of, HORIZON), forecasts)
+        np.testing.assert_array_equal(method(known, HORIZON + 1), theta.theta(known, HORIZON + 1))
+        assert rows == [12, 1, 12]
+        monkeypatch.setattr(local, "MOST", 0)
+        for _ in range(2):  # where there is no more room
+            np.testing.assert_array_equal(method(known, 1), theta.theta(known, 1))
+    method(known, HORIZON)
+    assert rows == [12, 1, 12, 12, 12, 12]
 
 
 def test_of_all_parameters_those_of_least_errors_smooth_a_series() -> None:

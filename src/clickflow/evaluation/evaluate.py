@@ -27,6 +27,7 @@ from clickflow.evaluation.earlier import REFERENCE, Earlier
 from clickflow.evaluation.held_out import Training
 from clickflow.evaluation.measure import Measured
 from clickflow.evaluation.systems import CANDIDATE, CHAMPION
+from clickflow.forecasting import local
 from clickflow.heads.head import SIZES
 from clickflow.params.evaluation import Evaluation
 from clickflow.params.schema import Params
@@ -129,7 +130,7 @@ def evaluate(
         valid = held_out.latest(store, card, before, settings.max_sequences, candidate.max_length)
     known_truth = oracle.Truth(truth) if truth is not None and oracle.available(truth) else None
     earlier = sum(version is not None for version in (champion, best))
-    with progress("evaluating", measure.work(test, candidate, settings, earlier)) as advance:
+    with local.remembering(), progress("evaluating", measure.work(test, candidate, settings, earlier)) as advance:
         measured = measure.measure(
             test,
             training,
