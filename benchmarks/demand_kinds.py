@@ -45,13 +45,13 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=1)
     parser.add_argument("--kinds", default=".", help="those whose name this is found in, such as `walk|_month$`")
     parser.add_argument("--json", type=Path, required=True)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     rows: dict[str, Any] = {}
-    for name, panel, horizon in kinds(asked.seed):
-        if not re.search(asked.kinds, name):
+    for name, panel, horizon in kinds(args.seed):
+        if not re.search(args.kinds, name):
             continue
         with contextlib.redirect_stderr(io.StringIO()):
-            result = demand.measure(panel, horizon, asked.origins, asked.seed)
+            result = demand.measure(panel, horizon, args.origins, args.seed)
         rows[name] = result
         below = result["below_best_baseline"]
         sys.stdout.write(
@@ -60,9 +60,9 @@ def main() -> None:
         )
         sys.stdout.flush()
     if not rows:
-        raise UsageError(f"no kind's name has {asked.kinds} in it", kept="nothing was run")
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        raise UsageError(f"no kind's name has {args.kinds} in it", kept="nothing was run")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def kinds(seed: int) -> Iterator[tuple[str, Panel, int]]:

@@ -60,9 +60,9 @@ def test_a_series_is_forecast_alone_as_among_others_and_later_than_the_fit() -> 
 
 def test_units_are_units_and_nothing_is_nothing() -> None:
     known = shop()
-    made = factor.common_factor(known, HORIZON)
+    forecast = factor.common_factor(known, HORIZON)
     more = factor.common_factor(replace(known, values=known.values * 1e4), HORIZON)
-    np.testing.assert_allclose(more, made * 1e4, rtol=1e-9)
+    np.testing.assert_allclose(more, forecast * 1e4, rtol=1e-9)
     values = known.values.copy()
     values[0], values[1, :150] = 0.0, np.nan
     odd = factor.common_factor(replace(known, values=values), HORIZON)

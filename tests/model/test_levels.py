@@ -15,7 +15,7 @@ DAYS = np.arange(0, 510, 30)
 PEOPLE = 300
 
 
-def asked_over(days: Array, swing: float, answer: str) -> tuple[Array, Array, Array, Array]:
+def rows_over(days: Array, swing: float, answer: str) -> tuple[Array, Array, Array, Array]:
     """Features, answers, whose and when, of a shop that is busiest at the turn of the year, by `swing` either way."""
     random = np.random.default_rng(1)
     day = np.repeat(days, PEOPLE)
@@ -32,13 +32,13 @@ def asked_over(days: Array, swing: float, answer: str) -> tuple[Array, Array, Ar
 @pytest.mark.parametrize("last", [480, 360, 330])
 def test_the_level_of_the_season_is_that_of_a_year_before(answer: str, last: int) -> None:
     """The log ends in spring, and at the turn of the year."""
-    x, target, whose, when = asked_over(DAYS[last >= DAYS], 1.5, answer)
+    x, target, whose, when = rows_over(DAYS[last >= DAYS], 1.5, answer)
     given: dict[str, Any] = {"kind_of_answer": answer, "groups": whose, "weights": estimators.recency(when)}
     estimator = estimators.fit("blend", x, target, times=when, params=QUICK, **given)
-    asked, coming, *_ = asked_over(np.array([last + 30] * 10), 1.5, answer)
-    answers = estimator.predict(asked)
+    x_test, coming, *_ = rows_over(np.array([last + 30] * 10), 1.5, answer)
+    answers = estimator.predict(x_test)
     said = answers[:, 0] if answer == "amount" else np.exp(answers[:, 1])
-    plain = estimators.fit("blend", x, target, params=QUICK, **given).predict(asked)
+    plain = estimators.fit("blend", x, target, params=QUICK, **given).predict(x_test)
     usual = plain[:, 0] if answer == "amount" else np.exp(plain[:, 1])
     off = [abs(np.log(each.mean() / coming.mean())) for each in (said, usual)]
     assert off[0] < 0.2 and off[0] < off[1] - 0.1
@@ -46,7 +46,7 @@ def test_the_level_of_the_season_is_that_of_a_year_before(answer: str, last: int
 
 @pytest.mark.parametrize("answer", ["probability", "amount"])
 def test_days_that_differ_by_chance_alone_have_no_season(answer: str) -> None:
-    x, target, whose, when = asked_over(DAYS, 0, answer)
+    x, target, whose, when = rows_over(DAYS, 0, answer)
     given: dict[str, Any] = {"kind_of_answer": answer, "groups": whose, "params": QUICK}
     one, two = (estimators.fit("blend", x, target, times=times, **given) for times in (when, None))
     assert one.score(x).mean() == pytest.approx(two.score(x).mean(), abs=0.03)

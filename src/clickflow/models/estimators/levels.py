@@ -40,13 +40,13 @@ class Levels:
         rest = self.values - np.polyval(np.polyfit(years, self.values, 1), years)
         return max(float((rest**2 - self.chance).mean()), 0.0)
 
-    def season(self, days: float, asked: float) -> float:
-        """The level to be expected of answers within `asked` days that nothing is known of yet, where those known are
+    def season(self, days: float, within: float) -> float:
+        """The level to be expected of answers `within` so many days that nothing is known of yet, where those known are
         within `days`: that of a year before, as far as levels lie apart; 0 where the log is too short to have it.
         """
         begin = self.times.max() + (days - YEAR) * DAY
         reach = max(days / 2, NEAREST) * DAY
-        near = (self.times >= begin - reach) & (self.times <= begin + (asked - days) * DAY + reach)
+        near = (self.times >= begin - reach) & (self.times <= begin + (within - days) * DAY + reach)
         if not near.any():
             return 0.0
         spread = self.spread()
