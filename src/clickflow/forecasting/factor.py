@@ -30,7 +30,7 @@ LEAST = 0.1
 def common_factor(known: Panel, horizon: int) -> Array:
     """Forecasts [s, h, 4] of all series of `known`."""
     if known.shared is None:
-        own, season = course(known)
+        own, season = level_and_season(known)
     else:
         at = since(known.shared.start, known.start, known.step) + np.arange(known.periods)
         own = known.shared.level[np.clip(at, 0, len(known.shared.level) - 1)]
@@ -50,11 +50,11 @@ def usual(known: Panel) -> tuple[Array, Mapping[str, Array]]:
     """What `common_factor` reads of all series: the level [t], and by name the factors of the season and of the days of
     the week that are left without it, place 0 the next period.
     """
-    own, season = course(known)
+    own, season = level_and_season(known)
     return own, {NAME: season, REST: naive.usual(without(known, own, season), naive.WINDOW)}
 
 
-def course(known: Panel) -> tuple[Array, Array]:
+def level_and_season(known: Panel) -> tuple[Array, Array]:
     """The level of all series together after each period [t], 1 in the mean, and the factor of each place in their
     season, place 0 the next period.
     """

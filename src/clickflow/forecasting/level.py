@@ -100,7 +100,7 @@ def levels(plain: Array, season: int, horizon: int, begin: int) -> Array:
     best, out = np.full(series, np.inf), np.tile(start[:, None], periods + 1)
     columns = np.ascontiguousarray(plain.T)
     for alpha in ALPHAS:
-        level = np.ascontiguousarray(course(columns, start, alpha)[0].T)
+        level = np.ascontiguousarray(smoothed_level(columns, start, alpha)[0].T)
         steps = sorted({1, (horizon + 1) // 2, horizon})
         squares = [np.nansum(_errors(plain, level, step, begin) ** 2, 1) for step in steps if step < periods - begin]
         loss = np.sum(squares, 0) if squares else np.zeros(series)
@@ -109,7 +109,7 @@ def levels(plain: Array, season: int, horizon: int, begin: int) -> Array:
     return out
 
 
-def course(columns: Array, start: Array, alpha: float) -> tuple[Array, Array]:
+def smoothed_level(columns: Array, start: Array, alpha: float) -> tuple[Array, Array]:
     """The level of an exponential smoothing of `columns` [t, s] from `start` [s] on, before each period and after the
     last, [t + 1, s]; and the sum of its squared errors [s].
     """

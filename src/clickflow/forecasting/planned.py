@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from clickflow.forecasting import ensemble
 from clickflow.forecasting.ensemble import Preset
@@ -182,6 +183,11 @@ class Planned:
 
 def fit(known: Panel, horizon: int, plan: Plan | None = None, *, seed: int = 0, network: bool = False) -> Planned:
     """The preset of a panel; with a `plan` of it and of the horizon, that of what would have been sold without."""
+    with threadpool_limits(1):  # the same digits on every machine
+        return _fit(known, horizon, plan, seed, network)
+
+
+def _fit(known: Panel, horizon: int, plan: Plan | None, seed: int, network: bool) -> Planned:
     if plan is None:
         return Planned(
             ensemble.fit(known, horizon, seed=seed, network=network),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting.level import LEAST_FACTOR, course, place_sums
+from clickflow.forecasting.level import LEAST_FACTOR, place_sums, smoothed_level
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.spread import forecast, standardised
 
@@ -79,7 +79,7 @@ def _smoothed(two: Array, first: Array) -> tuple[Array, Array]:
     best, chosen = np.full(series, np.inf), np.zeros(series)
     out, columns = np.repeat(start[:, None], periods + 1, 1), np.ascontiguousarray(two.T)
     for alpha in ALPHAS:
-        level, loss = course(columns, start, alpha)
+        level, loss = smoothed_level(columns, start, alpha)
         better = loss < best
         best[better], chosen[better], out[better] = loss[better], alpha, level.T[better]
     return out, chosen
