@@ -32,14 +32,14 @@ def test_a_shop_that_halved_is_followed_and_the_preset_reads_it(step: Any, halve
         return scores.summary(later, said, np.ones(len(later)))["weighted_quantile_loss"]
 
     assert loss(factor.common_factor(known, HORIZON)) < 0.7 * loss(naive.window(known, HORIZON))
-    level, _ = factor.course(known)
+    level, _ = factor.level_and_season(known)
     assert level[-1] < 0.7 * level[-halved - 2]
 
 
 def test_of_series_that_have_nothing_together_the_level_stays() -> None:
     draw = np.random.default_rng(3)
     steady = Panel(draw.poisson(draw.lognormal(2, 1, (200, 1)), (200, 120)).astype(float), "week", START)
-    level, _ = factor.course(steady)
+    level, _ = factor.level_and_season(steady)
     assert np.abs(level[20:] - 1).max() < 0.05
 
 
