@@ -26,7 +26,7 @@ class Shared:
 
     `start`, `periods`: the panel's first period, and how many it had; `season`: periods of its season; `annual`,
     `priced`: whether a year before, and prices, are read; `factors` [m]: by method the usual factor of each place in
-    the season, counted from `start` on; `level` [t]: that of all series together after each period (`factor.level_and_season`).
+    the season, counted from `start` on; `level` [t]: that of all series together after each period (`factor`).
     """
 
     start: np.datetime64
