@@ -41,9 +41,8 @@ def plan(known: Panel, horizon: int) -> Backtests:
         return Backtests(origins, apart(origins, horizon), spread=(False, True), few=True)
     if origins := brief(known, horizon):
         horizons = (known.periods - origins[0]) / horizon
-        return Backtests(
-            origins, horizons, weights=True, spread=(True, False), few=True
-        )  # `fit_least` says more of few
+        many, of_few = True, False  # `fit_least` says more of few
+        return Backtests(origins, horizons, weights=True, spread=(many, of_few), few=True)
     return Backtests()
 
 
