@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from clickflow.gate import evidence, rules
 from clickflow.heads import HEADS, propensity
 from clickflow.online.engine import Engine
 from clickflow.online.http.app import app
+from clickflow.online.http.schema import EPOCH
 from clickflow.online.http.settings import Settings
 from clickflow.online.served import Served
 from clickflow.online.state import Memory
@@ -136,8 +138,10 @@ def test_a_server_tells_of_categories_what_score_tells(evaluated: tuple[Paths, d
     split, one = open_split(paths.sequences("session"), "test"), latest[place]
     order = np.argsort(np.asarray(split.time)[np.asarray(split.end) - 1], kind="stable")
     history = online_shop.history(paths.root, served, int(order[-20:][place]))
-    steps = [
-        {name: getattr(step, name) for name in ("item", "action", "time", "category", "price")} for step in history
+    steps = [  # numbers so small would be seconds or milliseconds to the server
+        {name: getattr(step, name) for name in ("item", "action", "category", "price")}
+        | {"time": (EPOCH + timedelta(microseconds=step.time or 0)).isoformat()}
+        for step in history
     ]
 
     async def ask(**question: Any) -> Any:
