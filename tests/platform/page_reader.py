@@ -65,4 +65,4 @@ class Reader:
 
     def end(self) -> None:
         self.context.close()
-        assert self.log == []
+        assert self.log == [], self.log

@@ -151,7 +151,7 @@ const FORMS = {
               h("strong", {}, percent(value)),
               moved === null || moved === 0 ? null : h("span", { class: `moved ${moved === "new" || moved > 0 ? "raises" : "lowers"}` }, moved === "new" ? t("answer.new") : `${moved > 0 ? "▲" : "▼"} ${Math.abs(moved)}`),
             ),
-            why(view, output, item, title),
+            own.fallback[place] ? null : why(view, output, item, title),
           );
         }),
       ),

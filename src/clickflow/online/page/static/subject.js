@@ -139,9 +139,10 @@ function show(pane, record, models, alive) {
   const explain = debounced(WAIT, async (signal) => {
     if (signal.aborted || !alive()) return; // another question, or another model, has come while this one waited
     const upTo = view.rows.slice(0, view.cursor + 1).filter(inNow);
-    view.why = upTo.length ? "wait" : null;
+    const standsIn = view.now?.outputs[view.question.output]?.fallback?.[view.place(view.now, view.cursor)];
+    view.why = upTo.length && !standsIn ? "wait" : null; // what is popular has no reason in this history
     paintWhy();
-    if (!upTo.length) return void (reasons.style.minHeight = "");
+    if (!view.why) return void (reasons.style.minHeight = "");
     try {
       const { output, target, kind } = view.question;
       const said = await post(
