@@ -322,24 +322,6 @@ def renamed(route: sync_api.Route) -> None:
     route.fulfill(json=body)
 
 
-def test_nobody_is_offered_reasons_for_items_that_stand_in(browser: sync_api.Browser, served: Server) -> None:
-    events = [{"item": "nobody's"}, {"item": "5"}]
-    assert served.client.post("/v1/events", json={"session": "odd", "events": events}).status_code == 200
-    one = Reader(browser, served)
-    page = one.see("session")
-    page.locator(".found a", has=page.locator(".live")).first.click()
-    one.settled()
-    asks = page.locator("ol.ranked button.ask")
-    expect(asks.first).to_be_visible()
-    asks.first.click()
-    one.settled()
-    page.locator("ol.steps > li", has_text="nobody's").locator("button.select").click()
-    one.settled()
-    expect(page.locator("main")).to_contain_text("reads nothing of this history")
-    expect(asks).to_have_count(0)
-    one.end()
-
-
 def test_what_a_shop_calls_an_item_is_text_and_a_long_name_breaks_no_line(
     browser: sync_api.Browser, served: Server
 ) -> None:
@@ -369,6 +351,24 @@ def test_what_a_shop_calls_an_item_is_text_and_a_long_name_breaks_no_line(
     assert page.title() == "Visits · clickflow"
     assert page.locator("main img").count() == 0
     assert not page.evaluate(WIDER)
+    one.end()
+
+
+def test_nobody_is_offered_reasons_for_items_that_stand_in(browser: sync_api.Browser, served: Server) -> None:
+    events = [{"item": "nobody's"}, {"item": "5"}]
+    assert served.client.post("/v1/events", json={"session": "odd", "events": events}).status_code == 200
+    one = Reader(browser, served)
+    page = one.see("session")
+    page.locator(".found a", has=page.locator(".live")).first.click()
+    one.settled()
+    asks = page.locator("ol.ranked button.ask")
+    expect(asks.first).to_be_visible()
+    asks.first.click()
+    one.settled()
+    page.locator("ol.steps > li", has_text="nobody's").locator("button.select").click()
+    one.settled()
+    expect(page.locator("main")).to_contain_text("reads nothing of this history")
+    expect(asks).to_have_count(0)
     one.end()
 
 
