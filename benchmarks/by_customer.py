@@ -35,7 +35,9 @@ def log_loss(truth: Array, probability: Array) -> Callable[[Array], float]:
 
 
 def gini(truth: Array, score: Array) -> Callable[[Array], float]:
-    """Normalised: as `customer.gini`."""
+    """Normalised: the area between the share of value and the share of customers, highest score first, over that of the
+    truth itself; customers of one score share their value.
+    """
 
     def area(by: Array) -> Callable[[Array], float]:
         _, place = np.unique(-by, return_inverse=True)

@@ -473,17 +473,9 @@ def measured_spend(truth: Array, answers: Answers) -> dict[str, float | None]:
 
 
 def gini(truth: Array, score: Array) -> float | None:
-    """The area between the share of value and the share of customers, highest score first, over that of the truth
-    itself; customers of one score share their value.
-    """
-
-    def area(by: Array) -> float:
-        _, place, count = np.unique(-by, return_inverse=True, return_counts=True)
-        shared = (np.bincount(place, truth) / count)[place]
-        gained = np.cumsum(shared[np.argsort(-by, kind="stable")]) / truth.sum()
-        return float(gained.mean() - (len(truth) + 1) / (2 * len(truth)))
-
-    return area(score) / area(truth) if truth.sum() and len(np.unique(truth)) > 1 else None
+    """`by_customer.gini` of all customers alike; None where the truth is the same of all, or nothing."""
+    varied = truth.sum() and len(np.unique(truth)) > 1
+    return by_customer.gini(truth, score)(np.ones(len(truth))) if varied else None
 
 
 def write_predictions(path: Path, customers: list[str], answers: Answers) -> None:

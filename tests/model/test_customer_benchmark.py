@@ -63,6 +63,8 @@ def test_differences_are_of_the_same_customers_with_intervals(root: Path, monkey
     for name, metric in (("roc_auc", roc_auc_score), ("log_loss", log_loss)):
         apart = metric(churn, likely) - metric(churn, noise["churn"])
         assert apart_by["churn"]["noise"][name]["value"] == pytest.approx(apart, abs=1e-9)
+    gained = [np.cumsum(spend[np.argsort(-by)]).mean() / spend.sum() - 501 / 1000 for by in (own["spend"], spend)]
+    assert customer.gini(spend, own["spend"]) == pytest.approx(gained[0] / gained[1], abs=1e-9)
     apart = (customer.gini(spend, answers["preset"]["spend"]) or 0) - (customer.gini(spend, noise["spend"]) or 0)
     assert apart_by["spend"]["noise"]["gini"]["value"] == pytest.approx(apart, abs=1e-9)
     for question in apart_by:

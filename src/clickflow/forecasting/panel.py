@@ -229,10 +229,13 @@ def _prices(rows: Array, at: Array, price: Array, shape: tuple[int, int]) -> Arr
     total, count = np.zeros(shape), np.zeros(shape)
     np.add.at(total, (rows[known], at[known]), price[known])
     np.add.at(count, (rows[known], at[known]), 1)
-    there = count > 0
-    latest = np.maximum.accumulate(np.where(there, np.arange(shape[1]), -1), axis=1)
-    mean = np.divide(total, count, out=np.full(shape, np.nan), where=there)
-    return np.where(latest >= 0, np.take_along_axis(mean, np.maximum(latest, 0), 1), np.nan)
+    return carried_on(np.divide(total, count, out=np.full(shape, np.nan), where=count > 0))
+
+
+def carried_on(values: Array) -> Array:
+    """Values [s, t], NaN where none is known, with the last known one in its place; NaN before the first."""
+    latest = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(values.shape[1])), axis=1)
+    return np.where(latest >= 0, np.take_along_axis(values, np.maximum(latest, 0), 1), np.nan)
 
 
 def whole_periods(days: Array, step: Step) -> Array:

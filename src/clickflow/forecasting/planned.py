@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from clickflow.forecasting import ensemble
 from clickflow.forecasting.ensemble import Preset
 from clickflow.forecasting.mixture import rounded
-from clickflow.forecasting.panel import Panel, Step
+from clickflow.forecasting.panel import Panel, Step, carried_on
 
 Array = NDArray[Any]
 
@@ -55,9 +55,7 @@ class Plan:
         values = self.values[:, : periods + horizon].copy()
         if PRICE in self.names:
             at = self.names.index(PRICE)
-            price = np.where(values[..., at] > 0, values[..., at], np.nan)
-            latest = np.maximum.accumulate(np.where(np.isnan(price), -1, np.arange(price.shape[1])), 1)
-            price = np.where(latest >= 0, np.take_along_axis(price, np.maximum(latest, 0), 1), np.nan)
+            price = carried_on(np.where(values[..., at] > 0, values[..., at], np.nan))
             past = price[:, :periods]
             usual = np.full(len(price), np.nan)
             some = ~np.isnan(past).all(1)
@@ -184,20 +182,11 @@ class Planned:
 def fit(known: Panel, horizon: int, plan: Plan | None = None, *, seed: int = 0, network: bool = False) -> Planned:
     """The preset of a panel; with a `plan` of it and of the horizon, that of what would have been sold without."""
     with threadpool_limits(1):  # the same digits on every machine
-        return _fit(known, horizon, plan, seed, network)
-
-
-def _fit(known: Panel, horizon: int, plan: Plan | None, seed: int, network: bool) -> Planned:
-    if plan is None:
-        return Planned(
-            ensemble.fit(known, horizon, seed=seed, network=network),
-            known,
-            None,
-            np.ones((len(known.values), horizon)),
-            False,
-        )
-    learned = effects(known, plan)
-    factor = learned.factor(plan.read(known.periods, horizon))
-    plain = without(known, factor[:, : known.periods])
-    preset = ensemble.fit(plain, horizon, seed=seed, network=network)
+        if plan is None:
+            preset = ensemble.fit(known, horizon, seed=seed, network=network)
+            return Planned(preset, known, None, np.ones((len(known.values), horizon)), False)
+        learned = effects(known, plan)
+        factor = learned.factor(plan.read(known.periods, horizon))
+        plain = without(known, factor[:, : known.periods])
+        preset = ensemble.fit(plain, horizon, seed=seed, network=network)
     return Planned(preset, plain, learned, factor[:, known.periods :], ensemble.whole_units(known))
