@@ -143,6 +143,34 @@ def test_clicks_purchases_and_feedback_by_version(tmp_path: Path, params: Params
     assert shown() == {1: (1.0, 1.0, 7.5)}, "the shop's own word counts, once"
 
 
+def test_what_a_merchant_pinned_is_none_of_the_models(tmp_path: Path, params: Params) -> None:
+    own = Log(log.place(tmp_path), clock=Clock())
+    for number, item in enumerate(("p", "p", "b", "b")):
+        about: dict[str, Any] = {"session_id": f"s{number}", "labels": ["a", "b"], "pinned": ["p"], "plain": False}
+        own.put("answers", **answer(f"before {number}", session_id=f"s{number}", labels=["a", "p"]))
+        own.put("answers", **answer(f"r{number}", **about))
+        own.put("outcomes", kind=log.STEP, session_id=f"s{number}", item=item, action="view")
+
+    def line() -> dict[str, Any]:
+        own.flush()
+        rows = log.read(own.folder, "answers"), log.read(own.folder, "outcomes")
+        (group,) = metrics.summary(params, metrics.joined(params, *rows, own.now() + 99 * MINUTE))
+        return group
+
+    assert line()["shown"]["ctr"]["value"] == 2 / 8, "of the last list that names an item, pinned or not"
+    head = line()["heads"]["next_item"]
+    assert (head["questions"], head["under_rules"]) == (6, 2), "a pinned item is neither a hit nor a miss"
+    for number in range(4):
+        own.put("outcomes", kind=log.SHOWN, request=f"r{number}")
+    own.put("outcomes", kind=log.CLICKED, request="r0", item="p")
+    own.put("outcomes", kind=log.BOUGHT, request="r0", item="p", value=80.0)
+    own.put("outcomes", kind=log.CLICKED, request="r1", item="a")
+    own.put("outcomes", kind=log.BOUGHT, request="r1", item="a", value=6.0)
+    own.put("outcomes", kind=log.BOUGHT, request="r1", item="p")
+    shown = line()["shown"]
+    assert [shown[name]["value"] for name in ("ctr", "conversion", "revenue")] == [0.25, 0.25, 3 / 4]
+
+
 @pytest.mark.parametrize(("clicks", "ends"), [(0, (0.0, 0.708)), (3, (0.292, 1.0))])
 def test_few_visitors_who_are_all_alike_leave_much_open(
     tmp_path: Path, params: Params, clicks: int, ends: tuple[float, float]

@@ -201,6 +201,16 @@ def test_every_bit_of_a_row_that_flips_is_noticed(tmp_path: Path) -> None:
     assert noticed > 20
 
 
+def test_a_file_from_before_there_were_pins_is_read(tmp_path: Path) -> None:
+    own = Log(log.place(tmp_path), clock=Clock())
+    own.put("answers", **answer("r"))
+    own.flush()
+    (file,) = own.folder.glob("answers/*/*.parquet")
+    parquet.write_table(parquet.read_table(file, partitioning=None).drop_columns(["pinned"]), file)
+    (row,) = log.read(own.folder, "answers").to_pylist()
+    assert (row["request"], row["pinned"]) == ("r", None)
+
+
 @pytest.mark.parametrize("unit", ["ns", "ms"])
 def test_times_of_another_unit_are_no_rows_of_the_log(tmp_path: Path, unit: Any) -> None:
     """One bit of a file's footer says the unit, and no checksum covers it: answers of 1970 were read."""
@@ -257,7 +267,7 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
             bodies = [
                 ("events", step),
                 ("recommend", {"session": "a visit of ann", "k": 3}),
-                ("recommend", {"history": [{"item": "5"}]}),
+                ("recommend", {"history": [{"item": "5"}], "pins": [{"item": "new", "place": 1}]}),
                 ("recommend/batch", {"questions": [{"history": [{"item": "5"}]}, {"history": [{"item": "6"}]}]}),
                 ("feedback", {"request": "r", "clicked": ["5"], "bought": ["6"], "value": 2.5}),
             ]
@@ -277,6 +287,9 @@ def test_a_server_logs_its_answers_and_what_it_is_told_under_pseudonyms(tmp_path
     ranked = {row["arm"]: row for row in rows if row["kind"] == "ranking"}
     assert (ranked[log.CANARY]["test"], ranked[log.CHAMPION]["test"]) == (7, 0)
     assert ranked[log.CANARY]["labels"] == [item["item"] for item in answers[1].json()["items"]]
+    (mixed,) = [row for row in rows if row["request"] == ids[1] and row["kind"] == "ranking"]
+    items = [item["item"] for item in answers[2].json()["items"]]
+    assert (mixed["pinned"], mixed["labels"], mixed["plain"]) == (["new"], items[1:], False)
     assert {row["kind"] for row in log.read(live.log.folder, "outcomes").to_pylist()} == {"step", "clicked", "bought"}
     assert b"ann" not in b"".join(file.read_bytes() for file in live.log.folder.rglob("*.parquet"))
 

@@ -4,17 +4,18 @@ no answer.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from clickflow.artefact.windows import Ints
 from clickflow.online import likeness
 from clickflow.online.cut import Ranked
 from clickflow.online.history import Question, Step
+from clickflow.online.merchandising import Boost, Pin, placed
 from clickflow.online.served import NO_CATEGORY, Served, Within
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.serving.forms import highest
@@ -57,10 +58,28 @@ class Rules(Struct, frozen=True, kw_only=True):
     """0: by score alone; 1: as unlike each other as can be, among the best `POOL` times k (maximal marginal relevance,
     Carbonell & Goldstein 1998).
     """
+    pins: tuple[Pin, ...] = ()
+    """Of different items and places, the places from 1 to k. No other rule has a say in them; a limit of a category
+    counts them, and diversity looks at them as at what stands already.
+    """
+    boosts: tuple[Boost, ...] = ()
+    """What the others are ordered by is the score, times the factors of those that name the item."""
     candidates: tuple[str, ...] | None = None
     """Items that are scored, all of them; None: the best k of all."""
     groups: bool = False
     """Whether what is made of it for categories is asked too (`Served.groups`): then all items are scored."""
+
+    @property
+    def open(self) -> int:
+        """How many places no pin has."""
+        return self.k - len(self.pins)
+
+    def out(self, question: Question) -> frozenset[str]:
+        """The items that the model may not recommend, pinned ones among them."""
+        if not self.exclude_seen and not self.pins:
+            return self.exclude
+        seen = [step.item for step in question.steps] if self.exclude_seen else []
+        return self.exclude.union(seen, [pin.item for pin in self.pins])
 
 
 class Ranking(Struct, frozen=True):
@@ -82,7 +101,13 @@ class Ranking(Struct, frozen=True):
     approximate: bool = False
     """Whether an index found them: some of the best may be missing, and scores are near (`Served.index` says how)."""
     indexes: tuple[int, ...] = ()
-    """Of the items, in the vocabulary of the version that answered."""
+    """Of the items, in the vocabulary of the version that answered; 0 of a pinned one that it does not know, whose
+    score is NaN.
+    """
+    pinned: frozenset[str] = frozenset()
+    """Those that stand where a pin says, and not by the model."""
+    factors: tuple[float, ...] = ()
+    """By item what boosts came to; none: there were none."""
 
 
 def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArray[np.float32] | None = None) -> Ranking:
@@ -96,37 +121,48 @@ def recommend(served: Served, question: Question, rules: Rules, logs: npt.NDArra
         logs, fallback = _instead(served, question)
     elif logs is None:
         logs = served.answers([question])[name][0]
-    logs = np.where(allowed, logs, -np.inf)
-    best = _chosen(served, logs, int(allowed.sum()), rules)
-    return _named(served, best, logs[best], fallback, reason)
+    worth = logs + served.items.weights(rules.boosts).logs if rules.boosts else logs
+    best = _chosen(served, np.where(allowed, worth, -np.inf), int(allowed.sum()), rules)
+    ranking = _named(served, best, logs[best], fallback, reason)
+    return _as_merchants_say(served, ranking, rules, logs) if rules.pins or rules.boosts else ranking
 
 
 def needed(served: Served, question: Question, rules: Rules) -> tuple[int, Ints] | None:
     """What `few` needs: how many of the best items, and which others; None: it has to be all."""
     if rules.groups:
         return None
+    also = _pinned(served, rules)
     if rules.only is not None or rules.candidates is not None:
-        return 0, _indexes(served, _wanted(rules))
+        wanted = _indexes(served, _wanted(rules))
+        return 0, np.union1d(wanted, also) if len(also) else wanted
     within = _within(served, rules)
     if within is not None and within.few is not None:
-        return 0, within.few
+        return 0, np.union1d(within.few, also) if len(also) else within.few
     passed_over = POOL if rules.per_category is not None or rules.diversity else 1
-    out = len(rules.exclude) + (len(question.steps) if rules.exclude_seen else 0)
-    most = passed_over * rules.k + out + min(len(question.steps), SPARE)
+    out = len(rules.exclude) + (len(question.steps) if rules.exclude_seen else 0) + len(also)
+    if rules.boosts:
+        weighed = served.items.weights(rules.boosts).few
+        if weighed is None:
+            return None
+        also, out = np.union1d(weighed, also), out + len(weighed)
+    most = passed_over * rules.open + out + min(len(question.steps), SPARE)
     if within is not None:  # as many as there would be of all items, and half as many again
         most = math.ceil(1.5 * most * len(served.items) / within.count)
-    return (most, NONE) if most * RARE < len(served.items) or within is None else None
+    return (most, also) if most * RARE < len(served.items) or within is None else None
 
 
 def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ranking | None:
     """As `recommend`, of what `needed` says alone; None where that is too little to say it."""
-    out = rules.exclude | (frozenset(step.item for step in question.steps) if rules.exclude_seen else frozenset())
-    near = served.approximate
+    out, near = rules.out(question), served.approximate
     items, logs, within = ranked.items, ranked.logs, _within(served, rules)
     named, gone = rules.only is not None or rules.candidates is not None, _indexes(served, out)
     whole = named or (within is not None and within.few is not None)  # all that are allowed are here
-    if not whole:
-        items, logs = items[: ranked.sure], logs[: ranked.sure]
+    worth = logs
+    if rules.boosts:
+        items, logs, worth = _weighed(served, rules, ranked, whole=whole)
+    elif not whole:
+        items, worth = items[: ranked.sure], logs[: ranked.sure]
+        logs = worth
     kept = np.isin(items, _indexes(served, _wanted(rules))) if named else None
     if len(gone):
         there = np.isin(items, gone, invert=True)
@@ -140,20 +176,77 @@ def few(served: Served, question: Question, rules: Rules, ranked: Ranked) -> Ran
     else:
         allowed = within.count - int(within.allowed[gone].sum())
     if kept is not None:
-        items, logs = items[kept], logs[kept]
-    most = min(rules.k, allowed)
+        items, logs, worth = items[kept], logs[kept], worth[kept]
+    best = _best_of(served, rules, (items, worth), allowed)
+    if best is None:
+        return None
+    ranking = _named(served, items[best], logs[best], approximate=near)
+    if not rules.pins and not rules.boosts:
+        return ranking
+    of = dict(zip(ranked.items.tolist(), ranked.logs.tolist(), strict=True))
+    return _as_merchants_say(served, ranking, rules, of)
+
+
+def _best_of(
+    served: Served, rules: Rules, ordered: tuple[Ints, npt.NDArray[np.float32]], allowed: int
+) -> Ints | slice | None:
+    """The places of those of the items, the best first with what they are worth, that are recommended; `allowed`: so
+    many there are in all. None: it takes more of them to say.
+    """
+    items, worth = ordered
+    most = min(rules.open, allowed)
     if rules.per_category is None and not rules.diversity:
-        return _named(served, items[:most], logs[:most], approximate=near) if len(items) >= most else None
+        return slice(most) if len(items) >= most else None
     width = min(POOL * most, allowed)
     if len(items) < width:
         return None
-    pool = _few_of_each(items[:width], served.items.category[items[:width]], rules.per_category)
+    pool = _few_of_each(np.arange(width), served.items.category[items[:width]], rules, served)
     if len(pool) < most and width < allowed:
         return None
-    of = dict(zip(items.tolist(), logs.tolist(), strict=True))
-    values = np.array([of[item] for item in pool.tolist()], np.float32)
-    best = _unlike(served, pool, values, most, rules.diversity) if rules.diversity else pool[:most]
-    return _named(served, best, np.array([of[item] for item in best.tolist()], np.float32), approximate=near)
+    chosen: Ints = pool[_unlike(served, items[pool], worth[pool], most, rules)] if rules.diversity else pool[:most]
+    return chosen
+
+
+def _weighed(
+    served: Served, rules: Rules, ranked: Ranked, *, whole: bool
+) -> tuple[Ints, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Items with their logs, and with what they are worth by boosts, by which they stand; where they are not all that
+    are allowed, only those that are worth more than what is not here can be.
+    """
+    own = served.items.weights(rules.boosts).logs[ranked.items]
+    worth = ranked.logs + own
+    if whole:
+        kept = np.arange(len(worth))
+    else:
+        sure = np.arange(len(worth)) < ranked.sure
+        least = ranked.logs[ranked.sure - 1] if ranked.sure else np.inf  # without a boost nothing else is worth more
+        kept = np.flatnonzero((worth > least) | (sure & (own == 0)))
+    kept = kept[np.lexsort((ranked.items[kept], -worth[kept]))]
+    return ranked.items[kept], ranked.logs[kept], worth[kept]
+
+
+def _as_merchants_say(
+    served: Served, ranking: Ranking, rules: Rules, logs: npt.NDArray[np.float32] | Mapping[int, float]
+) -> Ranking:
+    """With the pinned items in their places, and what boosts came to; `logs`: by index, of the pinned items too."""
+    pinned = []
+    for pin in rules.pins:
+        index = served.items.index_of.get(pin.item, 0)
+        pinned.append((pin.item, math.exp(logs[index]) if index else math.nan, index, 1.0))
+    factors = [1.0] * len(ranking.items)
+    if rules.boosts:
+        own = served.items.weights(rules.boosts).factors[np.array(ranking.indexes, np.int64)]
+        factors = [round(float(factor), 6) for factor in own]
+    others = zip(ranking.items, ranking.scores, ranking.indexes, factors, strict=True)
+    rows = placed(rules.pins, pinned, tuple(others))
+    return structs.replace(
+        ranking,
+        items=tuple(row[0] for row in rows),
+        scores=tuple(row[1] for row in rows),
+        indexes=tuple(row[2] for row in rows),
+        pinned=frozenset(pin.item for pin in rules.pins),
+        factors=tuple(row[3] for row in rows) if rules.boosts else (),
+    )
 
 
 def _named(
@@ -239,40 +332,46 @@ def _category(served: Served, step: Step) -> int:
 
 def _chosen(served: Served, logs: npt.NDArray[np.float32], allowed: int, rules: Rules) -> npt.NDArray[np.int64]:
     """The indexes that are recommended, of so many that are allowed; the others have logs of minus infinity."""
-    most = min(rules.k, allowed)
+    most = min(rules.open, allowed)
     if not most:
         return np.zeros(0, np.int64)
     width = most if rules.per_category is None and not rules.diversity else min(POOL * most, allowed)
     while True:
         best = highest(logs[None], width)[0][0].astype(np.int64)
-        best = _few_of_each(best, served.items.category[best], rules.per_category)
+        best = _few_of_each(best, served.items.category[best], rules, served)
         if len(best) >= most or width == allowed:
             break
         width = min(2 * width, allowed)
-    return _unlike(served, best, logs[best], most, rules.diversity) if rules.diversity else best[:most]
+    chosen: Ints = best[_unlike(served, best, logs[best], most, rules)] if rules.diversity else best[:most]
+    return chosen
 
 
-def _few_of_each(best: npt.NDArray[np.int64], category: npt.NDArray[np.int64], most: int | None) -> Any:
-    """The first `most` of each category, in their order; items without a category are not counted."""
+def _few_of_each(best: Ints, category: Ints, rules: Rules, served: Served) -> Ints:
+    """The first `per_category` of each category, less the pinned ones of it, in their order; items without a category
+    are not counted.
+    """
+    most = rules.per_category
     if most is None:
         return best
-    met: Counter[int] = Counter()
+    met = Counter(served.items.category[_pinned(served, rules)].tolist())
     kept = []
-    for index, code in zip(best.tolist(), category.tolist(), strict=True):
+    for each, code in zip(best.tolist(), category.tolist(), strict=True):
         met[code] += 1
         if code < FIRST_ITEM or met[code] <= most:
-            kept.append(index)
+            kept.append(each)
     return np.array(kept, np.int64)
 
 
-def _unlike(
-    served: Served, pool: npt.NDArray[np.int64], logs: npt.NDArray[np.float32], most: int, weight: float
-) -> npt.NDArray[np.int64]:
+def _unlike(served: Served, pool: Ints, logs: npt.NDArray[np.float32], most: int, rules: Rules) -> Ints:
     """Maximal marginal relevance: again and again that item of the pool whose score, less its likeness to what stands
-    already, is best; scores are probabilities, as a share of the best one's.
+    already, is best; scores are probabilities, as a share of the best one's. The places in the pool.
     """
-    score = np.exp(logs - logs.max())
+    if not len(pool):
+        return NONE
+    weight, score = rules.diversity, np.exp(logs - logs.max())
     near, alike = np.zeros(len(pool), np.float32), likeness.among(served, pool)
+    for index in _pinned(served, rules).tolist():
+        near = np.maximum(near, likeness.to(served, index, pool))
     left, chosen = np.ones(len(pool), bool), []
     for _ in range(min(most, len(pool))):
         worth = np.where(left, (1 - weight) * score - weight * near, -np.inf)
@@ -280,7 +379,11 @@ def _unlike(
         left[place] = False
         chosen.append(place)
         near = np.maximum(near, alike(place))
-    return pool[chosen]
+    return np.array(chosen, np.int64)
+
+
+def _pinned(served: Served, rules: Rules) -> Ints:
+    return _indexes(served, frozenset(pin.item for pin in rules.pins)) if rules.pins else NONE
 
 
 def similar(served: Served, item: str, k: int) -> Ranking:
@@ -321,8 +424,7 @@ def _allowed(served: Served, question: Question, rules: Rules) -> npt.NDArray[np
         allowed &= _marked(served, rules.only)
     if rules.candidates is not None:
         allowed &= _marked(served, frozenset(rules.candidates))
-    seen = frozenset(step.item for step in question.steps) if rules.exclude_seen else frozenset()
-    allowed &= ~_marked(served, rules.exclude | seen)
+    allowed &= ~_marked(served, rules.out(question))
     return allowed
 
 

@@ -18,9 +18,10 @@ from clickflow.artefact.windows import Ints, Translation, last
 from clickflow.evaluation import groups
 from clickflow.heads import outputs
 from clickflow.heads.outputs import Output
-from clickflow.online import cut, laid
+from clickflow.online import cut, laid, merchandising
 from clickflow.online.cut import Alike, Cut, Ranked
 from clickflow.online.history import Question, Step
+from clickflow.online.merchandising import Boost, Weights
 from clickflow.online.near import Quality
 from clickflow.sequences import features
 from clickflow.sequences.features import FEATURES
@@ -34,7 +35,7 @@ SAID = 1 << 16
 """Items of which what is said of them is kept."""
 PIECE = 1 << 12
 """Texts that are made of a column at once."""
-FEW, WITHINS = 4096, 32
+FEW, WITHINS, WEIGHTS = 4096, 32, 8
 """Items that are all scored where no others are allowed; rules on categories and prices of which the items are kept."""
 NO_CATEGORY = 0
 """The index of a step without one."""
@@ -118,6 +119,25 @@ class Items:
             return Within(allowed, count, np.flatnonzero(allowed) if count <= FEW else None)
 
         return kept
+
+    @cached_property
+    def weights(self) -> Callable[[tuple[Boost, ...]], Weights]:
+        """From boosts to what they come to, by item; kept of those asked latest."""
+        make = partial(
+            merchandising.weights,
+            index_of=self.index_of,
+            category=self.category,
+            category_of=self.category_of,
+            brand=self._texts["brand"],
+            first=FIRST_ITEM,
+            most=FEW,
+        )
+        return lru_cache(maxsize=WEIGHTS)(make)
+
+    @cached_property
+    def brands(self) -> frozenset[str]:
+        """Those that any item has."""
+        return frozenset(filter(None, self._texts["brand"].unique().to_pylist()))
 
     @property
     def hourly(self) -> bool:

@@ -22,6 +22,7 @@ from clickflow.online.http.questions import (
     items_of,
     may_see,
     model_of,
+    named_of,
     question_of,
     rules_of,
     steps_of,
@@ -126,8 +127,7 @@ async def _recommend(service: Service, call: Call, body: schema.Recommend) -> sc
             approximate=ranking.approximate or UNSET,
         )
 
-    named = {"exclude": body.exclude, "only": body.only, "categories": body.categories}
-    answer: schema.Ranking = await _ask(service, call, body, served, rules, make, **named)
+    answer: schema.Ranking = await _ask(service, call, body, served, rules, make, **named_of(body))
     return answer
 
 

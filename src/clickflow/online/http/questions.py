@@ -11,11 +11,13 @@ from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
 from clickflow.online.http.route import Call
 from clickflow.online.http.settings import VIEW, Service
+from clickflow.online.merchandising import Boost, Pin
 from clickflow.online.ranking import Ranking, Rules
 from clickflow.online.served import Served
 from clickflow.sequences.units.series import DAYS
 from clickflow.system.moments import DAY
 
+BOOSTED = ("items", "categories", "brands")
 SOME = 10
 """Unknown names that an answer repeats."""
 
@@ -175,12 +177,19 @@ def unknown_of(
     served: Served, question: Question, *, seen: bool, **named: Iterable[str] | None
 ) -> list[schema.Unknown] | UnsetType:
     """What the model does not know of a question, and of what else it names, by field; `seen`: see `may_see`."""
-    known: dict[str, Container[str]] = {"actions": served.action_of, "categories": served.items.category_of}
+    items = served.items
+    known: dict[str, Container[str]] = {
+        "actions": served.action_of,
+        "categories": items.category_of,
+        "boosted_categories": items.category_of,
+    }
+    if named.get("boosted_brands"):
+        known["boosted_brands"] = items.brands
     steps = question.steps
     said = {"history": [step.item for step in steps], "actions": [step.action for step in steps], **named}
     unknown: list[schema.Unknown] = []
     for where, names in said.items():
-        own = known.get(where, served.items.index_of)
+        own = known.get(where, items.index_of)
         if names and (unlike := [name for name in names if name not in own]):
             lacking = list(dict.fromkeys(unlike))
             some = lacking[:SOME] if seen or where in named else []
@@ -222,11 +231,78 @@ def rules_of(service: Service, body: schema.Recommend, output: str) -> Rules:
         price=(low, high),
         per_category=body.per_category,
         diversity=body.diversity,
+        pins=_pins(body) if body.pins else (),
+        boosts=_boosts(service, body) if body.boosts else (),
     )
+
+
+def _pins(body: schema.Recommend) -> tuple[Pin, ...]:
+    """By place. Raises Refused where two say what cannot be."""
+    items, places = set[str](), set[int]()
+    for number, pin in enumerate(body.pins):
+        where, why = f"$.pins[{number}]", ""
+        if pin.place > body.k:
+            why = f"place {pin.place} of a list of {body.k}"
+        elif pin.place in places:
+            why = f"place {pin.place} is given twice"
+        elif pin.item in items:
+            why = f"item {pin.item!r} is pinned twice"
+        elif pin.item in body.exclude:
+            why = f"item {pin.item!r} is pinned and excluded"
+        elif body.only is not None and pin.item not in body.only:
+            why = f"item {pin.item!r} is pinned and not among those that alone are wanted"
+        if why:
+            raise Refused("invalid", why, "pin it to one free place of the list, or leave it out", where=where)
+        items.add(pin.item)
+        places.add(pin.place)
+    return tuple(sorted((Pin(pin.place, pin.item) for pin in body.pins), key=lambda pin: pin.place))
+
+
+def _boosts(service: Service, body: schema.Recommend) -> tuple[Boost, ...]:
+    """Raises Refused where one names nothing, or two the same."""
+    boosts: list[Boost] = []
+    met: dict[str, set[str]] = {name: set() for name in BOOSTED}
+    for number, boost in enumerate(body.boosts):
+        given = [name for name in BOOSTED if getattr(boost, name) is not None]
+        if len(given) != 1 or not getattr(boost, given[0]):
+            what = " and ".join(given) if len(given) > 1 else "nothing"
+            needed = "name items, categories or brands, one of these in each boost"
+            raise Refused("invalid", f"it names {what}", needed, where=f"$.boosts[{number}]")
+        (of,) = given
+        names, where = frozenset(getattr(boost, of)), f"$.boosts[{number}].{of}"
+        if len(names) > service.serve.max_items:
+            raise Refused("too-large", f"{of} has over {service.serve.max_items:,} entries", where=where)
+        if twice := sorted(names & met[of]):
+            raise Refused("invalid", f"{twice[0]!r} has two factors", "give it one", where=where)
+        met[of] |= names
+        boosts.append(Boost(boost.factor, of, names))  # type: ignore[arg-type]
+    return tuple(boosts)
+
+
+def named_of(body: schema.Recommend) -> dict[str, Iterable[str] | None]:
+    """What a question names besides a history, by field."""
+    named: dict[str, Iterable[str] | None] = {
+        "exclude": body.exclude,
+        "only": body.only,
+        "categories": body.categories,
+    }
+    if body.pins:
+        named["pins"] = [pin.item for pin in body.pins]
+    for of in BOOSTED if body.boosts else ():
+        named[f"boosted_{of}"] = [name for boost in body.boosts for name in getattr(boost, of) or ()]
+    return named
 
 
 def items_of(served: Served, ranking: Ranking) -> list[schema.Item]:
     """The items of a ranking of this version, with what the vocabulary knows of them."""
     said = served.items.said
     rows = zip(ranking.items, ranking.scores, ranking.indexes, strict=True)
-    return [schema.Item(item, score, **said(index)) for item, score, index in rows]
+    if not ranking.pinned and not ranking.factors:
+        return [schema.Item(item, score, **said(index)) for item, score, index in rows]
+    items = [
+        schema.Item(item, score, **said(index)) if index else schema.Item(item, None) for item, score, index in rows
+    ]
+    for item, factor in zip(items, ranking.factors or [1.0] * len(items), strict=True):
+        item.pinned = item.item in ranking.pinned or UNSET
+        item.boost = factor if factor != 1 else UNSET
+    return items

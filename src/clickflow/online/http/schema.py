@@ -72,8 +72,28 @@ class Question(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     """As of when; None: of a history's last step, and where no step has a time, or none is given, of now."""
 
 
+class Pin(Struct, forbid_unknown_fields=True):
+    """An item that stands at this place (1: the first) whatever the model says of it, known to the model or not."""
+
+    item: Name
+    place: Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class Boost(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """By what the score of some items is multiplied where they are put in order; below 1 they are held back. It names
+    items, categories or brands, one of these.
+    """
+
+    factor: Annotated[float, Meta(ge=0.001, le=1000)]
+    items: Items | None = None
+    categories: Items | None = None
+    brands: Items | None = None
+
+
 class Recommend(Question, kw_only=True):
-    """Which items next, under rules of the shop."""
+    """Which items next, under rules of the shop. Pins go before all other rules, filters before boosts, these before
+    `per_category` and `diversity`, which count pinned items.
+    """
 
     k: Annotated[int, Meta(ge=1, le=10_000)] = 20
     exclude: Items = []
@@ -87,6 +107,8 @@ class Recommend(Question, kw_only=True):
     """At most so many of one category."""
     diversity: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Of maximal marginal relevance: 0 by score alone, 1 as unlike each other as can be."""
+    pins: Annotated[list[Pin], Meta(max_length=1000)] = []
+    boosts: Annotated[list[Boost], Meta(max_length=100)] = []
 
 
 class Score(Question, kw_only=True):
@@ -134,21 +156,39 @@ class ScoreBatch(Struct, forbid_unknown_fields=True):
 
 
 class Item(Struct, omit_defaults=True):
-    """An item with its score, and what the model's vocabulary knows of it."""
+    """An item with its score (null: it is pinned, and the model does not know it), and what the vocabulary of the model
+    says of it. `pinned`: true where it stands where the question put it, and not by its score; `boost`: what the
+    factors of the question come to, by which it was put in order and which its score has not.
+    """
 
     item: str
-    score: float
+    score: float | None
     name: str | UnsetType = UNSET
     brand: str | UnsetType = UNSET
     category: str | UnsetType = UNSET
     price: float | UnsetType = UNSET
+    pinned: bool | UnsetType = UNSET
+    boost: float | UnsetType = UNSET
 
 
 class Unknown(Struct):
     """What a question names and the model does not know."""
 
-    where: Literal["history", "actions", "exclude", "only", "categories", "items"]
-    """`history`: items of it; `actions`: types of its events, which are not read; else the field of the question."""
+    where: Literal[
+        "history",
+        "actions",
+        "exclude",
+        "only",
+        "categories",
+        "items",
+        "pins",
+        "boosted_items",
+        "boosted_categories",
+        "boosted_brands",
+    ]
+    """`history`: items of it; `actions`: types of its events, which are not read; `pins`: items that are shown all the
+    same; else the field of the question.
+    """
     count: int
     some: list[str]
     """The first of them, ten at most; none of the steps of a session or customer that is named, where the key has not
@@ -169,7 +209,7 @@ class Ranking(Struct):
     fallback: Fallback | None = None
     reason: Reason | None = None
     unknown: list[Unknown] | UnsetType = UNSET
-    """What was passed over; not there where nothing was."""
+    """What was passed over (but for `pins`); not there where nothing was."""
     approximate: bool | UnsetType = UNSET
     """True where an index found the items: some of the best may be missing, scores are near; see `/v1/models`."""
 

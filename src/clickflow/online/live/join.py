@@ -187,11 +187,31 @@ class Sequences:
         head = output.head
         target = np.asarray((head.all_targets or head.targets)(self.split, event, end, self.names))
         many = target.reshape(len(target), int(np.prod(target.shape[1:])))  # of no question at all, too
+        if head.kind == "ranking" and len(question):
+            shown = _shown_as_pinned(answers.take(question), many, self)
+            many = np.where(shown, NOTHING, many)
         if head.kind != "amount":
             which, column = np.nonzero(many != NOTHING)
             question, many = question[which], many[which, column][:, None]
         pair, length = _answered(output, answers.take(question), many[:, 0], self)
         return Judged(output, *pair, question, length, int((~over).sum()))
+
+
+def _shown_as_pinned(answers: "pa.Table", items: Ints, sequences: Sequences) -> Array:
+    """Whether each of the items that came after an answer [n, m] was shown beside it as a pinned one: the model, which
+    was not to name it, has neither hit nor missed it.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    pinned = answers["pinned"].combine_chunks()
+    length = pc.fill_null(pc.list_value_length(pinned), 0).to_numpy()
+    code = pc.index_in(pinned.flatten(), value_set=sequences.items.cast(pa.string())).fill_null(-FIRST_ITEM).to_numpy()
+    row = np.repeat(np.arange(len(length)), length)
+    shown = np.zeros(items.shape, bool)
+    for each, index in zip(row.tolist(), (code + FIRST_ITEM).tolist(), strict=True):
+        shown[each] |= (items[each] == index) & (index >= FIRST_ITEM)
+    return shown
 
 
 def _who(unit: Unit, table: "pa.Table") -> "pa.ChunkedArray":

@@ -19,7 +19,7 @@ from clickflow.online.live import gauges, log, report
 from clickflow.online.live.arms import Arms, arm_of, place
 from clickflow.online.live.log import Log
 from clickflow.online.live.regular import Regular
-from clickflow.online.ranking import Rules
+from clickflow.online.ranking import Ranking, Rules
 from clickflow.online.served import Served
 from clickflow.params.live import Live as Section
 from clickflow.params.schema import Params
@@ -38,7 +38,7 @@ def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
         if output.kind == "ranking":
             if (ranking := answer.rankings.get(output.name)) is not None:
                 row |= {"labels": ranking.items, "scores": ranking.scores, "fallback": ranking.fallback}
-                yield row
+                yield row | _own(ranking) if ranking.pinned else row
             continue
         values = answer.values.get(output.name)
         if values is None or output.kind not in ("classes", "probability", "amount"):
@@ -47,6 +47,17 @@ def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
         scores = (values if amount else np.exp(values)).tolist()
         if not any(map(isnan, scores)):
             yield row | {"labels": PARTS if amount else served.classes[output.name], "scores": scores}
+
+
+def _own(ranking: Ranking) -> dict[str, Any]:
+    """Of a list with pins what is the model's, and what is not."""
+    pairs = zip(ranking.items, ranking.scores, strict=True)
+    own = [(item, score) for item, score in pairs if item not in ranking.pinned]
+    return {
+        "labels": [item for item, _ in own],
+        "scores": [score for _, score in own],
+        "pinned": [item for item in ranking.items if item in ranking.pinned],
+    }
 
 
 def plain(rules: Rules | None) -> bool:

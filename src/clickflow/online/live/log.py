@@ -60,6 +60,7 @@ COLUMNS: dict[Table, dict[str, str]] = {
         "last_action": "string",
         "labels": "strings",
         "scores": "floats",
+        "pinned": "strings",
         "fallback": "string",
         "plain": "bool",
         "seconds": "float32",
@@ -82,11 +83,14 @@ COLUMNS: dict[Table, dict[str, str]] = {
 }
 """What a row holds. `at`: when the server had it, microseconds, UTC, no two rows of a process at once. Of an answer:
 `test` is the ledger's line that began a canary, 0 without one; `steps` how many of the history there were; `labels` and
-`scores` are the first items with their probabilities, the classes with theirs, or the parts of an amount; `plain` says
-that no rule of the shop had a say in it. Of an outcome: `time` is the event's own, `value` money, or how many.
+`scores` are the first items with their probabilities, the classes with theirs, or the parts of an amount; `pinned` are
+items that were shown beside them because a pin said so, and are none of the model's; `plain` says that no rule of the
+shop had a say in it. Of an outcome: `time` is the event's own, `value` money, or how many.
 """
 NAMES: dict[Table, tuple[str, ...]] = {table: tuple(columns)[1:] for table, columns in COLUMNS.items()}
 """The columns after `at`."""
+SINCE = frozenset({"pinned"})
+"""Columns that files of before have not."""
 KEYS: dict[Table, str] = {"answers": "request, arm, model, output", "outcomes": "id"}
 """What makes a row the one it is."""
 
@@ -337,13 +341,18 @@ def _checked(file: Path) -> "pa.Table":
     """The rows of a file, each page held against its checksum; files of before have none. No checksum covers what says
     how a column is to be read, so that is held against what this program writes.
     """
+    import pyarrow as pa
     from pyarrow import ArrowException, parquet
 
     name: Table = "answers" if file.parents[1].name == "answers" else "outcomes"
     form = schema(name)
     try:
         opened = parquet.ParquetFile(file, page_checksum_verification=True)
-        rows = opened.read().select(form.names)
+        rows = opened.read()
+        for each in form:
+            if each.name in SINCE and each.name not in rows.schema.names:  # a file of before
+                rows = rows.append_column(each, pa.nulls(len(rows), each.type))
+        rows = rows.select(form.names)
         other = [path.split(".")[0] for path, *_ in _kinds(opened.schema) - _written(name)]
         other += [each.name for each in form if rows.schema.field(each.name).type != each.type]
         if other := sorted({*other} & {*form.names}):

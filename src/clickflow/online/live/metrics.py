@@ -113,7 +113,9 @@ def joined(params: Params, answers: "pa.Table", outcomes: "pa.Table", now: int) 
 ATTRIBUTED = """
 WITH listed AS (
     SELECT row, request, "at", coalesce(session_id, user_id) AS session, coalesce(user_id, session_id) AS person,
-        unnest(labels) AS item FROM answers WHERE kind = 'ranking' AND arm <> 'shadow'),
+        unnest(labels) AS item FROM answers WHERE kind = 'ranking' AND arm <> 'shadow'
+    UNION ALL SELECT -1, request, "at", coalesce(session_id, user_id), coalesce(user_id, session_id),
+        unnest(pinned) FROM answers WHERE kind = 'ranking' AND arm <> 'shadow'),
 happened AS (
     SELECT id, "at", coalesce(session_id, user_id) AS session, coalesce(user_id, session_id) AS person, item, action,
         coalesce(price, 0) * coalesce(quantity, 1) AS money FROM outcomes WHERE kind = 'step'),
@@ -123,12 +125,22 @@ owned AS (
         AND happened."at" > listed."at" AND epoch_us(happened."at") - epoch_us(listed."at") <= ?
     GROUP BY ALL)
 SELECT row, bool_or(action <> 'purchase'), bool_or(action = 'purchase'),
-    coalesce(sum(money) FILTER (action = 'purchase'), 0) FROM owned GROUP BY row
+    coalesce(sum(money) FILTER (action = 'purchase'), 0) FROM owned WHERE row >= 0 GROUP BY row
 """
 SAID = """
-SELECT request, bool_or(kind = 'shown'), bool_or(kind = 'clicked'), bool_or(kind = 'bought'),
+WITH pins AS (
+    SELECT DISTINCT request, unnest(pinned) AS item FROM answers WHERE kind = 'ranking'),
+words AS (
+    SELECT outcomes.*, pins.item IS NULL AS own FROM outcomes LEFT JOIN pins
+    ON outcomes.request = pins.request AND outcomes.item = pins.item
+    WHERE kind IN ('shown', 'clicked', 'bought') AND outcomes.request IS NOT NULL)
+SELECT request, bool_or(kind = 'shown'), bool_or(kind = 'clicked' AND own), bool_or(kind = 'bought' AND own),
     coalesce(sum(value) FILTER (kind = 'bought'), 0)
-FROM outcomes WHERE kind IN ('shown', 'clicked', 'bought') AND request IS NOT NULL GROUP BY request
+        * coalesce(count(*) FILTER (kind = 'bought' AND own) / nullif(count(*) FILTER (kind = 'bought'), 0), 0)
+FROM words GROUP BY request
+"""
+"""Of pinned items a model has neither clicks nor purchases; of money that a word names for several items it has the
+share of those that are its own.
 """
 
 
@@ -196,7 +208,11 @@ def _heads(params: Params, joined: Joined, number: int, how: Resampling) -> Iter
         if own.any() or each.waiting:
             rows = each.row[own]
             cells = measured(params, each, own, joined.owner[rows], how)
-            yield each.output.name, {"questions": int(own.sum()), "metrics": cells}
+            line = {"questions": int(own.sum()), "metrics": cells}
+            if each.output.kind == "ranking":  # the evaluation asks without: what the two say is not the same
+                plain = joined.answers["plain"].take(rows).to_numpy()
+                line["under_rules"] = len(plain) - int(np.sum(plain))
+            yield each.output.name, line
 
 
 def measured(params: Params, each: Judged, own: npt.NDArray[np.bool_], owner: Ints, how: Resampling) -> dict[str, Any]:

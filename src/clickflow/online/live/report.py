@@ -111,6 +111,11 @@ def lines(result: Mapping[str, Any], model: str) -> list[str]:
             if isinstance(cell, Mapping) and cell["value"] is not None:
                 ends = "" if cell["low"] is None else f" [{cell['low']:.4f}, {cell['high']:.4f}]"
                 parts.append(f"{name} {cell['value']:.4f}{ends}")
+        parts += [
+            f"{name} under rules of the shop for {_number(head['under_rules'])} of {_number(head['questions'])}"
+            for name, head in group["heads"].items()
+            if head.get("under_rules")
+        ]
         again = f", since {group['since'][:16].replace('T', ' ')}" if names.count(named) > 1 else ""
         lines_of.append(f"{named}{again}: {', '.join(parts)}")
     lines_of += [

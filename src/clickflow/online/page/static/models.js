@@ -157,6 +157,7 @@ function groupOf(group, each, dated = false) {
     {},
     h("p", { class: "arm" }, t(`live.${group.arm}`, {}, group.arm), " ", h("b", {}, t("version", { n: String(group.version) })), said),
     h("dl", { class: "metrics" }, cells(group, each).slice(0, MOST).map(([key, cell, offline]) => metric(key, cell, group.arm === "champion" && group.version === each.champion?.version ? offline : undefined))),
+    Object.entries(group.heads).filter(([, { under_rules }]) => under_rules).map(([output, { under_rules, questions }]) => h("p", { class: "soft" }, t("live.ruled", { output: output.replaceAll("_", " "), n: under_rules, all: number(questions) }))),
   );
 }
 

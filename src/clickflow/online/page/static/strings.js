@@ -302,6 +302,7 @@ export const TABLE = {
   "live.beside": ["beside a canary", "（灰度对照）"],
   "live.shadow": ["Shadow", "影子版本"],
   "live.of": ["{n} answers to {visitors} visitors", "{n} 次应答，{visitors} 位访客"],
+  "live.ruled": ["{output}: {n} of {all} answers under rules of the shop, which the evaluation has not", "{output}：{all} 次应答中有 {n} 次受店铺规则限制，评估中没有这些规则"],
   "live.offline": ["evaluated {n}", "评估时为 {n}"],
   "live.agreement": ["Shadow, version {n}: answers as the champion in {share} ({output}, {of} answers).", "影子第 {n} 版：{share} 与线上模型一致（{output}，{of} 次）。"],
   "live.as.of": ["The last {n} days, as of {time}", "最近 {n} 天，截至 {time}"],
