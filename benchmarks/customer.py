@@ -101,6 +101,8 @@ def main() -> None:
     as_of = day_of(args.as_of, log, args.horizon_days)
     train, test = rows_of(log, args.horizon_days, as_of)
     learned = learned_rows(log, args.horizon_days, as_of, train, both=args.half_horizon)
+    for rows in learned.values():
+        enough("before that, to learn from,", rows)
     if args.horizon_days not in learned:
         sys.stderr.write(
             f"{(as_of - log.first) // DAY:,} days of log are few for a horizon of {args.horizon_days}: the preset "
@@ -109,10 +111,10 @@ def main() -> None:
     fitting = time.perf_counter()
     own = preset(learned, test, args.horizon_days, args.seed, PRESETS[args.preset])
     fitting = time.perf_counter() - fitting
-    answers = {
-        "preset": own,
-        **{name: baseline(train, test, args.horizon_days) for name, baseline in BASELINES.items()},
-    }
+    if lacking := teaches_nothing(train):
+        sys.stderr.write(f"of whole horizons of {args.horizon_days} days {lacking}: there is BG/NBD to compare with\n")
+    compared = {"bgnbd": bgnbd} if lacking else BASELINES
+    answers = {"preset": own, **{name: each(train, test, args.horizon_days) for name, each in compared.items()}}
     result = {
         "churn": {name: measured_churn(test.churn, each["churn"]) for name, each in answers.items()},
         "spend": {name: measured_spend(test.spend, each) for name, each in answers.items()},
@@ -252,20 +254,32 @@ def together(parts: list[Rows]) -> Rows:
 def rows_of(log: Log, horizon: int, as_of: int) -> tuple[Rows, Rows]:
     """The rows of training and those that are asked."""
     parts = [rows_at(log, horizon, int(day)) for day in (*cut_offs(log, horizon, as_of), as_of)]
-    train, test = together(parts[:-1]), parts[-1]
-    day = str(np.datetime64(as_of, "us").astype("datetime64[D]"))
-    for what, rows in ((f"as of {day}", test), ("before that, to learn from,", train)):
-        customers = len(np.unique(rows.customer))
-        if customers < LEAST_CUSTOMERS:
-            raise DataError(
-                f"{what} {customers:,} customers had bought in the {ACTIVE_DAYS} days before: too few",
-                kept="nothing was run",
-                next_step=f"take another as-of day, or a log of at least {LEAST_CUSTOMERS} customers",
-            )
-    return train, test
+    enough(f"as of {np.datetime64(as_of, 'us').astype('datetime64[D]')}", parts[-1])
+    return together(parts[:-1]), parts[-1]
 
 
 LEAST_CUSTOMERS = 20
+
+
+def enough(what: str, rows: Rows) -> None:
+    """DataError where rows are of fewer than `LEAST_CUSTOMERS`."""
+    customers = len(np.unique(rows.customer))
+    if customers < LEAST_CUSTOMERS:
+        raise DataError(
+            f"{what} {customers:,} customers had bought in the {ACTIVE_DAYS} days before: too few",
+            kept="nothing was run",
+            next_step=f"take another as-of day, or a log of at least {LEAST_CUSTOMERS} customers",
+        )
+
+
+def teaches_nothing(train: Rows) -> str:
+    """Why no baseline can learn from rows; empty where they can: a log that is hardly longer than two horizons has
+    whole answers of its first days alone, of few customers or of none.
+    """
+    customers = len(np.unique(train.customer))
+    if customers < LEAST_CUSTOMERS:
+        return f"there are answers of {customers:,} customers"
+    return "" if len(np.unique(train.churn)) > 1 else "all answers are the same"
 
 
 def rows_at(log: Log, horizon: int, now: int) -> Rows:

@@ -112,6 +112,22 @@ def test_where_the_log_is_short_for_the_horizon_answers_of_fewer_days_are_learne
     assert not capsys.readouterr().err
 
 
+def test_a_log_of_two_horizons_is_answered_though_no_baseline_can_learn_from_its_first_days(
+    measure: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, to = log(tmp_path / "log.csv", customers=600, leave=0.1), tmp_path / "result.json"
+    measure("--log", str(file), "--horizon-days", "148", "--preset", "logistic", "--json", str(to))
+    result = json.loads(to.read_text())
+    assert (
+        set(result["churn"])
+        == set(result["spend"])
+        == {"preset", "bgnbd"}
+        == {"preset", *result["differences"]["churn"]}
+    )
+    assert result["churn"]["preset"]["roc_auc"] > 0.6
+    assert "of whole horizons of 148 days there are answers of " in capsys.readouterr().err
+
+
 def test_the_preset_may_learn_answers_of_the_horizon_and_of_half_of_it(
     measure: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

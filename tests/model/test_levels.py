@@ -70,6 +70,21 @@ def test_a_season_counts_as_far_as_days_lie_apart() -> None:
     assert short.season(30, 30) == 0, "the log has not had the season"
 
 
+def test_a_level_that_is_itself_of_chance_counts_less() -> None:
+    """The days a year before are of few customers, and the other days of many."""
+    times = np.array([0, 30, 60, 340, 370, 400]) * DAY
+    values = np.array([0.5, 0.4, 0.3, -1.4, -0.4, -0.9])
+
+    def season(chance: float) -> float:
+        of_days = np.where(times == 60 * DAY, chance, 0.0)
+        levels = Levels(times, values, of_days)
+        spread = levels.spread()
+        assert levels.season(30, 30) == pytest.approx(0.3 * spread / (spread + 0.04) * spread / (spread + chance))
+        return levels.season(30, 30)
+
+    assert 0 < season(0.2) < 0.7 * season(0.0)
+
+
 def test_few_rows_a_day_have_no_levels() -> None:
     assert moments(None, 1) is None
     assert moments(np.repeat(DAYS, 29), 1) is None

@@ -42,7 +42,8 @@ class Levels:
 
     def season(self, days: float, within: float) -> float:
         """The level to be expected of answers `within` so many days that nothing is known of yet, where those known are
-        within `days`: that of a year before, as far as levels lie apart; 0 where the log is too short to have it.
+        within `days`: that of a year before, as far as levels lie apart, and as far as it is not chance itself; 0
+        where the log is too short to have it.
         """
         begin = self.times.max() + (days - YEAR) * DAY
         reach = max(days / 2, NEAREST) * DAY
@@ -50,7 +51,10 @@ class Levels:
         if not near.any():
             return 0.0
         spread = self.spread()
-        return float(self.values[near].mean()) * spread / (spread + USUAL**2)
+        # answers of days that are near each other overlap: their mean is as much of chance as one of them
+        chance = float(self.chance[near].mean())
+        seasonal, measured = spread / (spread + USUAL**2), spread / max(spread + chance, 1e-12)
+        return float(self.values[near].mean()) * seasonal * measured
 
 
 def moments(times: Array | None, width: int) -> tuple[Array, Array] | None:
