@@ -1,22 +1,31 @@
 """What becomes of the log of answers by itself: reports, gauges, a call for retraining."""
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import online_shop
 import pytest
 
 from clickflow.monitoring import rule
+from clickflow.monitoring.gauges import RESULT
 from clickflow.monitoring.rule import LIVE, Judged
+from clickflow.online.engine import Engine
+from clickflow.online.history import Question, Step
 from clickflow.online.http import metrics as shown
 from clickflow.online.live import drift, gauges, log, metrics, watched
+from clickflow.online.live.live import Live
 from clickflow.online.live.log import Log
 from clickflow.online.live.regular import Regular
 from clickflow.params.file import load
 from clickflow.params.schema import Params
 from clickflow.registry.ledger import Entry
+from clickflow.system.files import write_json
 from clickflow.system.moments import DAY, HOUR
 from clickflow.system.paths import Paths
 
@@ -176,3 +185,46 @@ def test_what_has_moved_is_said_and_chance_is_not(
     assert {(line["group"], line["dimension"]) for line in lines if line["moved"]} == moved
     assert {line["dimension"] for line in lines} == {"asked", "steps", "answer purchase", "outcome"}
     assert all(line["distance"] <= 1 for line in lines)
+
+
+def test_what_the_last_watch_said_is_shown_to_prometheus(tmp_path: Path, params: Params) -> None:
+    paths, counted = Paths(tmp_path), shown.new()
+    live = Live(params, paths, Engine({}))
+
+    def show() -> dict[str, str]:
+        for name, values in live.gauges().items():
+            counted.show(name, values)
+        lines = [line.rpartition(" ") for line in counted.text().decode().splitlines() if "clickflow_watch_" in line]
+        return {name: value for name, _, value in lines if not name.startswith("#")}
+
+    retrain = f'clickflow_watch_retrain{{model="{MODEL}"}}'
+    assert show() == {
+        "clickflow_watch_stale": "0.0",
+        "clickflow_watch_newest_event_timestamp_seconds": "0.0",
+        "clickflow_watch_report_timestamp_seconds": "0.0",
+    }
+    report = {"newest_event": "2026-01-01T00:00:00+00:00", "stale": True, "models": {MODEL: {"retrain": True}}}
+    write_json(paths.watch / RESULT, report)
+    assert (show()[retrain], show()["clickflow_watch_stale"]) == ("1.0", "1.0")
+    assert float(show()["clickflow_watch_newest_event_timestamp_seconds"]) == 1_767_225_600
+    assert float(show()["clickflow_watch_report_timestamp_seconds"]) == pytest.approx(time.time(), abs=600)
+    later = paths.home / "watch/a-run" / RESULT
+    write_json(later, report | {"stale": False, "models": {MODEL: {"retrain": False}}})
+    os.utime(later, (time.time() + 60,) * 2)
+    assert (show()[retrain], show()["clickflow_watch_stale"]) == ("0.0", "0.0"), "the DAG's is newer"
+    later.write_bytes(b"\xff")
+    os.utime(later, (time.time() + 120,) * 2)
+    assert (show()[retrain], show()["clickflow_watch_report_timestamp_seconds"]) == ("0.0", "0.0"), "it says nothing"
+
+
+def test_a_shadow_that_fails_is_no_shadow_that_had_no_time(tmp_path: Path, params: Params) -> None:
+    served = online_shop.exported(tmp_path)
+    engine = Engine({served.model: served})
+    live, failed = Live(params, Paths(tmp_path), engine), list[int]()
+    live.failed = lambda: failed.append(1)
+    live.arms.shadows = {served.model: replace(served, artefact=replace(served.artefact, session=None))}
+    asked = SimpleNamespace(name=served.model, question=Question((Step("5", "view"),)), rules=None)
+    live._shadow.put((asked, 0))
+    live._shadow.put(None)
+    live._work()
+    assert (len(failed), live.unseen) == (1, 0)

@@ -31,7 +31,7 @@ from online_shop import MODEL
 
 from clickflow.online.http.server import free_port
 from clickflow.registry import ledger
-from clickflow.system.files import sha256_folder
+from clickflow.system.files import sha256_folder, write_json
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(240)]
 VISIT = {"history": [{"item": "5"}, {"item": "6", "action": "cart"}]}
@@ -395,7 +395,7 @@ def test_prometheus_fills_every_panel_and_alerts_fire_of_real_faults(shop: Path,
             def answers() -> bool:
                 versions = query_prometheus("clickflow_serving_version")["data"]["result"]
                 rules = [rule for group in client.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
-                return bool(versions) and len(rules) == 12 and {rule["health"] for rule in rules} == {"ok"}
+                return bool(versions) and len(rules) == 15 and {rule["health"] for rule in rules} == {"ok"}
 
             ready = f"http://127.0.0.1:{port}/-/ready"
             server.until(lambda: httpx.get(ready, trust_env=False).status_code == 200)
@@ -419,6 +419,11 @@ def test_prometheus_fills_every_panel_and_alerts_fire_of_real_faults(shop: Path,
                 alerts = client.get("/alerts").json()["data"]["alerts"]
                 return set(names) <= {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
+            says = {"newest_event": "2026-01-01T00:00:00+00:00", "stale": True, "models": {MODEL: {"retrain": True}}}
+            written = shop / "reports/watch/watch.json"
+            write_json(written, says)
+            os.utime(written, (time.time() - 300_000,) * 2)
+            server.until(lambda: fires("ClickflowDataMoved", "ClickflowDataStale", "ClickflowWatchOld"))
             ledger_file, kept = shop / ".clickflow/ledger.jsonl", (shop / ".clickflow/ledger.jsonl").read_bytes()
             away: dict[str, Any] = {"version": 9, "champion": 9, "previous": 1, "reason": "a test", "facts": {}}
             ledger.append(ledger_file, ledger.read(ledger_file), action="promote", model=MODEL, **away)

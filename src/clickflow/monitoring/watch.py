@@ -17,6 +17,7 @@ from clickflow.evaluation.distributions import Values, action_codes
 from clickflow.evaluation.earlier import REFERENCE
 from clickflow.events import refusals
 from clickflow.monitoring import drift, live, report, rule, windows
+from clickflow.monitoring.gauges import RESULT
 from clickflow.monitoring.rule import DRIFT, LIVE, METRIC, Answered, Judged, Verdict
 from clickflow.monitoring.watched import Outcome, Watched
 from clickflow.monitoring.windows import Window
@@ -35,7 +36,7 @@ LiveAnswers = Callable[[str, Sequence[tuple[int, int]], int], Answered | None]
 """From a model, windows (since, until], microseconds, and the fewest visitors of one: what became of a server's
 answers; None: it answered nobody.
 """
-RESULT, PAGE = "watch.json", "report.html"
+PAGE = "report.html"
 NO_CLOCK = "the log has an order and no clock: age and hours are not judged, a day stands for 1,440 sessions"
 
 

@@ -84,6 +84,7 @@ def app(engine: Engine, state: State, settings: Settings) -> Direct:
     engine.together = counted.batches.observe
     if (live := settings.extra.get("live")) is not None:
         live.log.counted = counted.lost.inc
+        live.failed = counted.failed.labels("shadow").inc
     service = Service(
         engine=engine,
         state=state,

@@ -29,6 +29,18 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Mode]] = {
     "clickflow_live_requests": ("Requests in the last report", ("model", "arm"), "livemostrecent"),
     "clickflow_live_not_judged": ("Answers whose outcome cannot be known yet", ("output",), "livemostrecent"),
     "clickflow_live_moved": ("Dimensions that drifted, as of the last report", ("model", "group"), "livemostrecent"),
+    "clickflow_watch_report_timestamp_seconds": (
+        "When `clickflow watch` wrote its last report; 0: never",
+        (),
+        "livemax",
+    ),
+    "clickflow_watch_retrain": (
+        "1 where it calls for retraining: the data or the answers have moved",
+        ("model",),
+        "livemostrecent",
+    ),
+    "clickflow_watch_stale": ("1 where its newest event was older than watch.max_age_hours", (), "livemostrecent"),
+    "clickflow_watch_newest_event_timestamp_seconds": ("Of the newest event that it saw", (), "livemostrecent"),
     "clickflow_canary_started_timestamp_seconds": ("When a canary began; 0: none is on", ("model",), "livemax"),
     "clickflow_canary_ends_timestamp_seconds": (
         "When it is to end at the latest; 0: none is on",
@@ -37,7 +49,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Mode]] = {
     ),
 }
 """What is shown as it is now: what it says, its labels, and how those of several workers are one."""
-GONE = {"clickflow_wrong": 0.0, "clickflow_live_moved": 0.0}
+GONE = {"clickflow_wrong": 0.0, "clickflow_live_moved": 0.0, "clickflow_watch_retrain": 0.0}
 """What a gauge shows of labels that are there no more, where that is a number."""
 
 
@@ -61,7 +73,7 @@ class Metrics:
     dropped: Any
     """Answers that observers were not told of."""
     failed: Any
-    """By observer; `canary`: it could not answer, and the champion did."""
+    """By observer; `canary`: it could not answer, and the champion did; `shadow`: it could not answer."""
     lost: Any
     """Rows of the log of answers that were dropped."""
     gauges: Mapping[str, Any]
@@ -119,7 +131,8 @@ def new() -> Metrics:
     own = CollectorRegistry()
     by_route = ("route", "status")
     failed = Counter("clickflow_observers_failed", "Faults of observers", ("observer",), registry=own)
-    failed.labels("canary")  # 0 from the start: an alert sees the first fault
+    for name in ("canary", "shadow"):
+        failed.labels(name)  # 0 from the start: an alert sees the first fault
     return Metrics(
         registry=own,
         requests=Counter("clickflow_requests", "Requests", by_route, registry=own),

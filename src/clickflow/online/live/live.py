@@ -6,12 +6,14 @@
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isnan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clickflow.monitoring import gauges as watched
 from clickflow.online.champions import fetched
 from clickflow.online.engine import Answer, Engine
 from clickflow.online.history import Step
@@ -82,6 +84,9 @@ class Live:
         self.regular = Regular(section, paths)
         self.unseen = 0
         """Requests that the shadow had no time for."""
+        self.failed: Callable[[], object] = lambda: None
+        """Told of a request that the shadow could not answer."""
+        self._watched: tuple[tuple[Path, float] | None, dict[str, Any]] = (None, {})
         self._read: tuple[tuple[int, int] | None, dict[str, Any]] = (None, {})
         self._shadow: queue.Queue[tuple[Any, int] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, name="live-shadow", daemon=True)
@@ -121,8 +126,17 @@ class Live:
         return {
             "clickflow_live_queue": {(): float(self.log.waiting)},
             "clickflow_live_unseen": {(): float(self.unseen)},
+            **self._of_watch(),
             **gauges.of(self._read[1], on, serving, self.section.max_days),
         }
+
+    def _of_watch(self) -> dict[str, dict[tuple[str, ...], float]]:
+        last = watched.last(self.paths)
+        if last is None:
+            return watched.of({}, 0)
+        if last != self._watched[0]:
+            self._watched = (last, watched.of(watched.read(last[0]), last[1]))
+        return self._watched[1]
 
     def wrong(self) -> dict[str, str]:
         """What is wrong, for health."""
@@ -211,5 +225,5 @@ class Live:
                     answer = Engine({served.model: served}).answer(served.model, answered.question, answered.rules)
                     self._put(answered, answer, served, log.SHADOW, test)
             except Exception as error:
-                self.unseen += 1
+                self.failed()
                 say_seldom(f"warning: the shadow could not answer: {type(error).__name__}: {error}")
