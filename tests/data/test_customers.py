@@ -344,9 +344,9 @@ def test_the_doctor_says_that_a_log_is_too_short(tmp_path: Path, raw_params: Any
 
 @pytest.fixture(scope="module")
 def retail(shop_data: Path) -> list[dict[str, Any]]:
-    """UCI Online Retail, purchases and cancellations of every fourth customer with an id."""
+    """UCI Online Retail, purchases and cancellations of every twelfth customer with an id."""
     log = pd.read_csv(shop_data / "uci_online_retail/online_retail.csv.gz", encoding="utf-8", dtype=str)
-    log = log[log["CustomerID"].notna() & (log["CustomerID"].str[:5].fillna("0").astype(int) % 4 == 0)]
+    log = log[log["CustomerID"].notna() & (log["CustomerID"].str[:5].fillna("0").astype(int) % 12 == 0)]
     time = pd.to_datetime(log["InvoiceDate"])
     pieces = log["Quantity"].astype(int)
     return [

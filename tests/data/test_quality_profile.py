@@ -48,7 +48,7 @@ def profiled(rows: list[dict[str, Any]], folder: Path) -> Profile:
     return measure(log, row_figures(LATEST), CARD, LATEST, lambda: None)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events)
 def test_figures_are_those_of_a_plain_count(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -46,7 +46,7 @@ WHO = st.tuples(st.sampled_from(["u", "v", "w", None]), st.sampled_from(["s", "t
 
 
 LOGS = st.lists(
-    st.builds(visit, WHO, st.integers(0, 600), st.lists(STEP, min_size=1, max_size=8)), min_size=4, max_size=14
+    st.builds(visit, WHO, st.integers(0, 600), st.lists(STEP, min_size=1, max_size=8)), min_size=4, max_size=24
 ).map(lambda several: [row for one in several for row in one])
 
 
@@ -65,7 +65,7 @@ SETTINGS = st.builds(
 )
 
 
-@run(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@run(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a store takes half a second
 @given(LOGS, SETTINGS)
 def test_the_store_is_what_the_slow_reference_says(events: list[dict[str, Any]], chosen: Sequences) -> None:
     wanted = expected(events, chosen)

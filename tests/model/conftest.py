@@ -12,6 +12,7 @@ import torch
 import watched_shop
 
 from clickflow.artefact import checks, networks
+from clickflow.forecasting import boosting
 from once import once
 from undrawn import rendered, undraw, unrender
 
@@ -56,6 +57,15 @@ def _quick_exports() -> Iterator[None]:
         patch.setattr(networks, "to_onnx", to_onnx)
         patch.setattr(checks, "WARM_UP", 4)
         patch.setattr(checks, "REQUESTS", 8)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_trees() -> Iterator[None]:
+    """Trees are most of the time of a preset of series: a quarter of them shows as much of how they are mixed."""
+    few = {step: (drawn, rounds // 4, larger) for step, (drawn, rounds, larger) in boosting.TREES.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting, "TREES", few)
         yield
 
 

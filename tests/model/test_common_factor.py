@@ -71,7 +71,7 @@ def test_units_are_units_and_nothing_is_nothing() -> None:
 
 
 def test_a_preset_keeps_what_it_reads() -> None:
-    known = shop("week", 60).before(46)
+    known = shop("week", 60).before(46).rows(np.arange(12))
     preset = ensemble.fit(known, 4)
     assert factor.NAME in preset.methods
     again = forecaster.loads(Forecaster(preset, "week", "quantity").dumps())

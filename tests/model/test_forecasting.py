@@ -1,7 +1,6 @@
 """Forecasts of many series: what must hold of every method and of the preset."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from clickflow.forecasting import (
     backtests,
-    boosting,
     ensemble,
     groups,
     local,
@@ -27,15 +25,6 @@ from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, panel, whole_periods
 
 HORIZON = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_trees() -> Iterator[None]:
-    """Trees are half of the time of a preset: a quarter of them shows as much of how they are mixed."""
-    few = {step: (drawn, rounds // 4, larger) for step, (drawn, rounds, larger) in boosting.TREES.items()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boosting, "TREES", few)
-        yield
 
 
 def shop(step: Any = "day", periods: int = 60, series: int = 12, seed: int = 0) -> Panel:

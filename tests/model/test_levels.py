@@ -29,7 +29,7 @@ def rows_over(days: Array, swing: float, answer: str) -> tuple[Array, Array, Arr
 
 
 @pytest.mark.parametrize("answer", ["probability", "amount"])
-@pytest.mark.parametrize("last", [480, 360, 330])
+@pytest.mark.parametrize("last", [480, 330])
 def test_the_level_of_the_season_is_that_of_a_year_before(answer: str, last: int) -> None:
     """The log ends in spring, and at the turn of the year."""
     x, target, whose, when = rows_over(DAYS[last >= DAYS], 1.5, answer)
