@@ -65,7 +65,7 @@ def main() -> None:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     read = series_file.read(args.series, args.step)
     say(read.notes)
-    plan, unused = plan_file.read(args.plan).of(read.panel, 0) if args.plan else (None, ())
+    plan, unused = plan_file.of(plan_file.read(args.plan), read.panel, 0) if args.plan else (None, ())
     say(unused)
     result = measure(read.panel, args.horizon, args.origins, args.seed, args.gru, plan)
     result["notes"] = [*read.notes, *unused, *result["notes"]]
@@ -152,9 +152,9 @@ def measure(
         own = plan.rows(held.running(origin)) if plan else None
         fitted = planned.fit(known, horizon, own, seed=seed, network=network)
         preset = fitted.preset
-        each = preset.each(fitted.plain, {} if plan else {name: by_method[name][-1] for name in LOCAL})
-        by_method["preset"].append(fitted.put_on(preset.mix(fitted.plain, each)))
-        each = fitted.put_on(each)
+        each = preset.each(fitted.plain.panel, {} if plan else {name: by_method[name][-1] for name in LOCAL})
+        by_method["preset"].append(fitted.plain.put_on(preset.mix(fitted.plain.panel, each)))
+        each = fitted.plain.put_on(each)
         seconds["preset"] += time.perf_counter() - started
         for name, forecast in zip(preset.methods, each, strict=True):
             parts.setdefault(name, []).append(forecast)

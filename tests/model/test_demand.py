@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from clickflow.forecasting import ensemble, forecaster, shop, stock, trend, verb
+from clickflow.forecasting import ensemble, forecaster, planned, shop, stock, trend, verb
 from clickflow.forecasting.groups import SHORT
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.stock import Costs
@@ -154,7 +154,7 @@ def test_the_verb_says_what_it_forecasts_and_how_good_its_past_was(log: Path, tm
         costs=Costs(short=4, left=1),
     )
     held = shop.series(log, "item", "day", 5)
-    rows = verb.forecast(held, request, 0)
+    rows = verb.forecast(held, request, planned.fit(held.panel, request.horizon))
     assert [row["item"] for row in rows] == ["a1", "b1", "a2"]
     assert 14 < rows[0]["expected"] < 18
     assert len(rows[0]["periods"]) == 4
@@ -182,7 +182,8 @@ def test_a_row_is_named_by_its_level(log: Path) -> None:
         every=1,
         costs=Costs(short=4, left=1),
     )
-    rows = verb.forecast(shop.series(log, "category", "day"), request, 0)
+    held = shop.series(log, "category", "day")
+    rows = verb.forecast(held, request, planned.fit(held.panel, request.horizon))
     assert [row["category"] for row in rows] == ["a", "b"]
 
 

@@ -72,7 +72,7 @@ def test_a_price_is_read_by_its_ratio_to_the_usual_one() -> None:
     assert abs(said["times"] - 0.9**-2) < 0.03
     gaps = np.where(rng.random(price.shape) < 0.3, np.nan, price)
     gaps[:, 0] = price[:, 0]
-    carried = Plan(("price",), gaps[..., None]).read(PAST, AHEAD)
+    carried = Plan(("price",), gaps[..., None]).read(past(units), AHEAD)
     assert np.isfinite(carried).all()
 
 
@@ -109,7 +109,7 @@ def test_forecasts_are_nearer_with_the_plan_and_follow_it(promoted: tuple[Array,
     assert worth[0]["weighted_quantile_loss"] < 0.85 * worth[1]["weighted_quantile_loss"]
     assert abs(worth[0]["coverage_80"] - 0.8) < 0.08
     ahead = plan.values[:, PAST:, 0] > 0
-    mean, plain = with_plan.forecast()[..., 0], with_plan.preset.forecast(with_plan.plain)[..., 0]
+    mean, plain = with_plan.forecast()[..., 0], with_plan.preset.forecast(with_plan.plain.panel)[..., 0]
     np.testing.assert_array_equal(mean[~ahead], plain[~ahead])
     np.testing.assert_allclose(mean[ahead], plain[ahead] * with_plan.effects.factor(np.ones(1)), rtol=1e-9)  # type: ignore[union-attr]
     quantiles = with_plan.forecast()[..., 1:]
@@ -125,7 +125,7 @@ def test_forecasts_are_nearer_with_the_plan_and_follow_it(promoted: tuple[Array,
 def test_units_without_a_plan_stay_whole_and_none_is_lost(days: list[tuple[int, float]], begun: int) -> None:
     units, factor = (np.array([[float(day[at]) for day in days]]) for at in (0, 1))
     units[0, :begun] = np.nan
-    plain = planned.without(Panel(units, "day", START), factor).values
+    plain = planned.without(Panel(units, "day", START), factor, whole=True).values
     np.testing.assert_array_equal(np.isnan(plain), np.isnan(units))
     assert (plain[~np.isnan(plain)] == np.round(plain[~np.isnan(plain)])).all()
     assert (np.nan_to_num(plain) >= 0).all()
@@ -133,13 +133,14 @@ def test_units_without_a_plan_stay_whole_and_none_is_lost(days: list[tuple[int, 
     assert ((running > -1e-4) & (running < 1 + 1e-4)).all()
 
 
+START_OF = np.datetime64("2025-03-03")
 PANEL = Panel(np.ones((2, 14)), "day", np.datetime64("2025-03-03"), ("a", "b"))
 
 
 def plan_of(tmp_path: Path, text: str, held: Panel = PANEL, horizon: int = 7) -> tuple[Plan, tuple[str, ...]]:
     file = tmp_path / "plan.csv"
     file.write_text(text)
-    return plan_file.read(file).of(held, horizon)
+    return plan_file.of(plan_file.read(file), held, horizon)
 
 
 def test_days_series_and_blanks_are_read_as_the_file_says(tmp_path: Path) -> None:
@@ -164,8 +165,24 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     head = "date,series_id,promotion\n"
     _, (unknown, _) = plan_of(tmp_path, head + "2025-03-04,aa,1\n2025-03-04,a,1\n")
     assert "1 series of" in unknown and "did you mean 'a'" in unknown
-    assert "never was before" in plan_of(tmp_path, head + "2025-03-20,a,1\n")[1][0]
-    assert "as usual on all days ahead" in plan_of(tmp_path, head + "2025-03-04,a,1\n")[1][0]
+    assert "promotion is planned on no day before 2025-03-17" in plan_of(tmp_path, head + "2025-03-20,a,1\n")[1][0]
+    (ends,) = plan_of(tmp_path, head + "2025-03-04,a,1\n2025-03-18,a,1\n")[1]
+    assert "plans nothing after 2025-03-18: 5 of 7 days ahead are forecast without a plan" in ends
+    assert plan_of(tmp_path, head + "2025-03-04,a,1\n2025-03-23,a,1\n")[1] == ()
+
+
+def test_a_price_set_before_a_series_begins_holds_and_days_before_it_say_nothing_of_its_usual_one(
+    tmp_path: Path,
+) -> None:
+    own, later = np.ones((2, 14)), np.ones((1, 4))
+    own[0, :10] = np.nan
+    text = "date,series_id,price\n2025-02-01,,7\n2025-02-20,a,9\n2025-03-16,a,4.5\n"
+    whole = plan_of(tmp_path, text, Panel(own, "day", np.datetime64("2025-03-03"), ("a", "b")))[0]
+    np.testing.assert_allclose(whole.values[:, [0, 13], 0], [[9, 4.5], [7, np.nan]])
+    short = Panel(later, "day", np.datetime64("2025-03-13"), ("a",))
+    read = plan_of(tmp_path, text, short)[0].read(short, 7)
+    np.testing.assert_array_equal(read, whole.read(Panel(own, "day", START_OF, ("a", "b")), 7)[:1, 10:])
+    np.testing.assert_allclose(read[0, [0, 3, 10], 0], np.log([1, 0.5, 0.5]))
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from clickflow.params.evaluation import Evaluation
 from clickflow.params.file import check
 from clickflow.params.file import load as load_params
 from clickflow.sequences.from_arrays import write_store
+from clickflow.sequences.plan import Plan
 from clickflow.sequences.store import open_split, read_card
 from clickflow.serving import batch
 from clickflow.system.errors import DataError, UsageError
@@ -89,11 +90,11 @@ def arrays(part: str, values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def store(folder: Path, values: np.ndarray | None = None) -> None:
+def store(folder: Path, values: np.ndarray | None = None, plan: Plan | None = None) -> None:
     held = units() if values is None else values
     parts = {part: arrays(part, held) for part in ORIGINS}
     settings = {"step": "day", "horizon": HORIZON, "horizon_days": HORIZON}
-    write_store(folder, parts, settings=settings)
+    write_store(folder, parts, settings=settings, plan=plan)
 
 
 def call(*arguments: str, as_json: bool = True) -> Any:

@@ -19,6 +19,7 @@ BY_NAME = {
     "Evaluation.action_baselines",  # the old form, by Evaluation.of_old_form
     "Sequences.since",  # by Sequences.window
     "Sequences.until",
+    "SeriesUnit.plan",  # of whichever unit has one
     "Runs.sources",  # from the text of a commit, before it is checked
 }
 """Params that are read without an attribute of their name."""

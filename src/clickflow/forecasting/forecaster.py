@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.forecasting import ensemble
+from clickflow.forecasting import ensemble, planned
 from clickflow.forecasting.boosting import Boosting
 from clickflow.forecasting.counts import Counts
 from clickflow.forecasting.ensemble import LEVEL, Preset
@@ -19,14 +19,17 @@ from clickflow.forecasting.gru import Gru
 from clickflow.forecasting.level import LEAST_FACTOR
 from clickflow.forecasting.linear import Linear
 from clickflow.forecasting.panel import Panel, Shared, Step
+from clickflow.forecasting.planned import Effects, Plain, Plan
 from clickflow.forecasting.scores import naive_error
+from clickflow.sequences import plan as of_days
 from clickflow.system.moments import DAY
 
 Array = NDArray[Any]
 
 DAYS: Mapping[str, int] = {"day": 1, "week": 7}
 """In a step of a packed store."""
-VERSION = 2
+VERSION, PLANNED = 2, 3
+"""Of the file; the second of one that reads a plan, which an earlier clickflow would not put on."""
 SUREST = 1 - 1e-4
 """No probability is larger."""
 FEW = 10
@@ -39,12 +42,21 @@ NEVER_CHANGED = 1.0
 class AsOf:
     """The series of a split as of one origin: which sequences, ascending [s], and what is known of them.
 
-    `parent` int64 [s]: the category that each was sold in last; 0: none.
+    `parent` int64 [s]: the category that each was sold in last; 0: none. `days`: what is planned of them, by the
+    numbers `series` [s]; None: nothing.
     """
 
     sequences: Array
     panel: Panel
     parent: Array
+    days: of_days.Plan | None = None
+    series: Array | None = None
+
+    def plan(self, horizon: int) -> Plan | None:
+        """Of its periods and so many ahead."""
+        if self.days is None or self.series is None:
+            return None
+        return planned.of_panel(self.panel, horizon, self.days, self.series)
 
 
 def origins(split: Any, column: str, step: Step, chosen: Array | None = None) -> Iterator[AsOf]:
@@ -86,7 +98,8 @@ def _at(split: Any, sequences: Array, ends: Array, origin: int, column: str, ste
         np.datetime64(origin - width * DAYS[step], "D"),
         price=None if np.isnan(price).all() else price,
     )
-    return AsOf(sequences, panel, np.asarray(split.category[end - 1], np.int64))
+    series = None if split.plan is None else split.plan.numbers(split, sequences)
+    return AsOf(sequences, panel, np.asarray(split.category[end - 1], np.int64), split.plan, series)
 
 
 def facts(split: Any, sequences: Array, column: str, step: Step) -> tuple[Array, Array]:
@@ -112,6 +125,14 @@ class Forecaster:
     """
     kin: Mapping[int, Array] = field(default_factory=dict)
     """By category what its older series were to sell a period when this was fitted, without the season, [4]."""
+    effects: Effects | None = None
+    """What a plan does, as was learned; None: there was none, and none is read."""
+
+    def plain(self, known: AsOf) -> Plain:
+        """Series without what their plan did; what they have no plan of was as usual."""
+        horizon = self.preset.horizon
+        plan = known.plan(horizon) if self.effects is not None else None
+        return planned.plain(known.panel, horizon, self.effects, plan, whole=self.preset.whole)
 
     def calibrated(self, head: str, yes: Array) -> Array:
         """Probabilities [n] of a head as later days bore them out."""
@@ -120,14 +141,17 @@ class Forecaster:
         return probability
 
     def forecast(self, known: AsOf) -> Array:
-        """Forecasts [s, h, 4] of series as of an origin; young ones drawn to what was known of their category."""
-        return young(self.preset, known.panel, known.parent, self.preset.forecast(known.panel), self.kin)
+        """Forecasts [s, h, 4] of series as of an origin; young ones drawn to what was known of their category. What is
+        planned is taken off before and put on after.
+        """
+        of = self.plain(known)
+        return of.put_on(young(self.preset, of.panel, known.parent, self.preset.forecast(of.panel), self.kin))
 
     def dumps(self) -> bytes:
         """As JSON; the same forecaster, the same bytes."""
         preset = self.preset
         content = {
-            "version": VERSION,
+            "version": VERSION if self.effects is None else PLANNED,
             "step": self.step,
             "column": self.column,
             "horizon": preset.horizon,
@@ -147,6 +171,9 @@ class Forecaster:
             "boosting": None if preset.model is None else list(preset.model.texts),
             "calibration": {name: list(pair) for name, pair in self.calibration.items()},
         }
+        if self.effects is not None:
+            numbers = {name: getattr(self.effects, name).tolist() for name in ("believed", "seen", "error")}
+            content["effects"] = {"names": list(self.effects.names), **numbers}
         for of, weights in self._numbers.items():
             content[of] = {name: each.tolist() for name, each in weights.items()}
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
@@ -171,7 +198,11 @@ class Forecaster:
 def loads(content: bytes) -> Forecaster:
     """What `dumps` wrote. Raises ValueError, KeyError or TypeError where it is something else."""
     raw = json.loads(content)
-    if raw["version"] != VERSION or set(raw["weights"]) != set(GROUPS) or set(raw["spread"]) != set(GROUPS):
+    if (
+        raw["version"] != (PLANNED if "effects" in raw else VERSION)
+        or set(raw["weights"]) != set(GROUPS)
+        or set(raw["spread"]) != set(GROUPS)
+    ):
         raise ValueError("it is not a forecaster of this version")
     methods, horizon = tuple(raw["methods"]), int(raw["horizon"])
     if unknown := set(methods) - {*ensemble.PARTS, *ensemble.LEARNED, ensemble.COUNTS}:
@@ -203,7 +234,14 @@ def loads(content: bytes) -> Forecaster:
     )
     calibration = {name: (float(shift), float(slope)) for name, (shift, slope) in raw["calibration"].items()}
     kin = {int(of): np.array(each, np.float64) for of, each in raw["kin"].items()}
-    return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin)
+    return Forecaster(preset, raw["step"], str(raw["column"]), calibration, kin, _effects(raw.get("effects")))
+
+
+def _effects(raw: Mapping[str, Any] | None) -> Effects | None:
+    if raw is None:
+        return None
+    believed, seen, error = (np.array(raw[name], np.float64) for name in ("believed", "seen", "error"))
+    return Effects(tuple(map(str, raw["names"])), believed, seen, error)
 
 
 def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,14 +255,15 @@ def _read(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit(split: Any, column: str, step: Step, horizon: int, seed: int, network: bool = False) -> Forecaster:
-    """Choose weights and train on all that a split holds; a `network` too, or not."""
+    """Choose weights and train on all that a split holds, without what its plan did; a `network` too, or not."""
     from threadpoolctl import threadpool_limits
 
     known = whole(split, column, step)
-    with threadpool_limits(1):  # the same digits on every machine, and no waiting for a core that others use
-        preset = ensemble.fit(known.panel, horizon, seed=seed, network=network)
-        of = kin(preset, known.panel, known.parent, preset.forecast(known.panel))
-    return Forecaster(preset, step, column, kin=of)
+    fitted = planned.fit(known.panel, horizon, known.plan(horizon), seed=seed, network=network)
+    preset, panel = fitted.preset, fitted.plain.panel
+    with threadpool_limits(1):  # the same digits on every machine
+        of = kin(preset, panel, known.parent, preset.forecast(panel))
+    return Forecaster(preset, step, column, kin=of, effects=fitted.effects)
 
 
 def odds(yes: Array) -> Array:

@@ -17,11 +17,11 @@ from clickflow.forecasting import ensemble
 from clickflow.forecasting.ensemble import Preset
 from clickflow.forecasting.mixture import rounded
 from clickflow.forecasting.panel import Panel, Step, carried_on
+from clickflow.sequences import plan as of_days
+from clickflow.sequences.plan import PRICE
 
 Array = NDArray[Any]
 
-PRICE = "price"
-"""The column that is read as the logarithm of its ratio to the usual price of the series."""
 BLOCK: Mapping[Step, int] = {"day": 56, "week": 16, "month": 12}
 """Periods in which the level of a series is taken for the same."""
 LARGEST = 20.0
@@ -48,15 +48,25 @@ class Plan:
         """Of some of the series."""
         return replace(self, values=self.values[rows])
 
-    def read(self, periods: int, horizon: int) -> Array:
-        """What a model reads of a panel of so many periods and of the horizon ahead, [s, t + h, k]: 0 is usual. The
-        usual price is the median of a series' past; a price ahead that is not planned is the last one.
+    def of(self, names: tuple[str, ...]) -> "Plan":
+        """With these columns: those that it has not are as usual."""
+        if names == self.names:
+            return self
+        values = np.zeros((*self.values.shape[:2], len(names)))
+        for number, name in enumerate(names):
+            values[..., number] = self.values[..., self.names.index(name)] if name in self.names else 0.0
+        return Plan(names, values)
+
+    def read(self, known: Panel, horizon: int) -> Array:
+        """What a model reads of a panel and of the horizon ahead, [s, t + h, k]: 0 is usual. The usual price is the
+        median of a series' own past; a price ahead that is not planned is the last one.
         """
+        periods = known.periods
         values = self.values[:, : periods + horizon].copy()
         if PRICE in self.names:
             at = self.names.index(PRICE)
             price = carried_on(np.where(values[..., at] > 0, values[..., at], np.nan))
-            past = price[:, :periods]
+            past = np.where(np.isnan(known.values), np.nan, price[:, :periods])
             usual = np.full(len(price), np.nan)
             some = ~np.isnan(past).all(1)
             usual[some] = np.nanmedian(past[some], 1)
@@ -95,9 +105,24 @@ class Effects:
         return out
 
 
+def of_panel(known: Panel, horizon: int, plan: of_days.Plan, series: Array) -> Plan:
+    """What is planned of a panel whose series have these numbers, and of the horizon ahead; a period of several days
+    has the mean of its days.
+    """
+    begins = known.dates(np.arange(known.periods + horizon + 1)).astype("datetime64[D]").astype(np.int64)
+    values = plan.on(series, int(begins[0]), int(begins[-1] - begins[0]))
+    if known.step != "day":
+        said = ~np.isnan(values)
+        count, total = (
+            np.add.reduceat(each, begins[:-1] - begins[0], 1) for each in (said.astype(np.int64), np.nan_to_num(values))
+        )
+        values = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return Plan(plan.names, values)
+
+
 def effects(known: Panel, plan: Plan) -> Effects:
     """What the plan did in the past of a panel; 0 where there is nothing to learn from."""
-    x = plan.read(known.periods, 0)
+    x = plan.read(known, 0)
     fitted, spread = _regression(known, x)
     error = np.sqrt(np.maximum(spread, 0))
     chance = np.divide(error**2, fitted**2, out=np.ones(len(fitted)), where=fitted != 0)
@@ -145,15 +170,41 @@ def _regression(known: Panel, x: Array) -> tuple[Array, Array]:
     return coefficients[:plans], spread[:plans]
 
 
-def without(known: Panel, factor: Array) -> Panel:
-    """A panel with its units as they would be without a plan, divided by `factor` [s, t]; where all are whole they stay
-    so: what is left of a piece is carried on to the next periods of the series, and none is lost.
+def without(known: Panel, factor: Array, *, whole: bool) -> Panel:
+    """A panel with its units as they would be without a plan, divided by `factor` [s, t]; where all are `whole` they
+    stay so: what is left of a piece is carried on to the next periods of the series, and none is lost.
     """
     values = known.values / factor
-    if ensemble.whole_units(known):
+    if whole:
         sold = np.floor(np.cumsum(np.nan_to_num(values), 1) + 1e-6)
         values = np.where(np.isnan(values), np.nan, np.diff(sold, axis=1, prepend=0.0))
     return replace(known, values=values)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What would have been sold without a plan, and by how many times each step ahead is more under it, [s, h]; None:
+    there is no plan.
+    """
+
+    panel: Panel
+    ahead: Array | None = None
+    whole: bool = False
+
+    def put_on(self, forecasts: Array) -> Array:
+        """What the plan makes of forecasts [..., s, h, 4] without it."""
+        if self.ahead is None:
+            return forecasts
+        out = forecasts * self.ahead[..., None]
+        return np.where(self.ahead[..., None] == 1, forecasts, rounded(out) if self.whole else out)
+
+
+def plain(known: Panel, horizon: int, learned: Effects | None, plan: Plan | None, *, whole: bool) -> Plain:
+    """A panel without what its plan did, as was `learned` of some panel."""
+    if learned is None or plan is None:
+        return Plain(known)
+    factor = learned.factor(plan.of(learned.names).read(known, horizon))
+    return Plain(without(known, factor[:, : known.periods], whole=whole), factor[:, known.periods :], whole)
 
 
 @dataclass(frozen=True)
@@ -161,32 +212,17 @@ class Planned:
     """A preset fitted to what would have been sold without a plan (`plain`), and what the plan makes of it."""
 
     preset: Preset
-    plain: Panel
+    plain: Plain
     effects: Effects | None
-    ahead: Array
-    """By how many times each step ahead is more, [s, h]."""
-    whole: bool
 
     def forecast(self) -> Array:
         """Forecasts [s, h, 4] as planned."""
-        return self.put_on(self.preset.forecast(self.plain))
-
-    def put_on(self, forecasts: Array) -> Array:
-        """What the plan makes of forecasts [..., s, h, 4] without it."""
-        if self.effects is None:
-            return forecasts
-        out = forecasts * self.ahead[..., None]
-        return rounded(out) if self.whole else out
+        return self.plain.put_on(self.preset.forecast(self.plain.panel))
 
 
 def fit(known: Panel, horizon: int, plan: Plan | None = None, *, seed: int = 0, network: bool = False) -> Planned:
     """The preset of a panel; with a `plan` of it and of the horizon, that of what would have been sold without."""
-    with threadpool_limits(1):  # the same digits on every machine
-        if plan is None:
-            preset = ensemble.fit(known, horizon, seed=seed, network=network)
-            return Planned(preset, known, None, np.ones((len(known.values), horizon)), False)
-        learned = effects(known, plan)
-        factor = learned.factor(plan.read(known.periods, horizon))
-        plain = without(known, factor[:, : known.periods])
-        preset = ensemble.fit(plain, horizon, seed=seed, network=network)
-    return Planned(preset, plain, learned, factor[:, known.periods :], ensemble.whole_units(known))
+    with threadpool_limits(1):  # the same digits on every machine, and no waiting for a core that others use
+        learned = None if plan is None else effects(known, plan)
+        of = plain(known, horizon, learned, plan, whole=ensemble.whole_units(known))
+        return Planned(ensemble.fit(of.panel, horizon, seed=seed, network=network), of, learned)

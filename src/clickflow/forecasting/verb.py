@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from clickflow.forecasting import forecaster, plan_file, planned, scores, shop, stock, trend
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import Panel, Step
-from clickflow.forecasting.planned import Plan
+from clickflow.forecasting.planned import Plan, Planned
 from clickflow.forecasting.shop import Level, Series
 from clickflow.forecasting.stock import Costs
 from clickflow.params.schema import Params
+from clickflow.sequences.plan import PRICE
 from clickflow.system import console, integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import check_folder, replacing, write_json
@@ -54,30 +55,30 @@ def run(params: Params, paths: Paths, request: Request, *, out: Path | None, top
     integrity.verify(paths.events, home=paths.home)
     held = shop.series(paths.events, request.level, request.step, request.least_sales)
     _warn(held, request)
-    plan, notes = of_file.of(held.panel, request.horizon) if of_file else (None, ())
+    plan, notes = plan_file.of(of_file, held.panel, request.horizon) if of_file else (None, ())
     for note in notes:
         console.say(f"warning {note}")
-    rows, before = forecast(held, request, params.seed, plan), past(held.panel, request, params.seed, plan)
+    fitted = planned.fit(held.panel, request.horizon, plan, seed=params.seed)
+    rows, before = forecast(held, request, fitted), past(held.panel, request, params.seed, plan)
     if before is not None and trend.refuted(**before["trend"]["preset"]):
         rows = [row | {"trend": "not sure"} for row in rows]
     result = {"kind": KIND, **_card(held, request), "past": before, "series": rows[:top]}
-    if plan is not None:
-        result["plan"] = {"effects": planned.effects(held.panel, plan).described(), "notes": list(notes)}
+    if fitted.effects is not None:
+        result["plan"] = {"effects": fitted.effects.described(), "notes": list(notes)}
     if out is not None:
         with replacing(out, seal=integrity.seal) as fresh:
             _write(fresh, held, rows, {key: value for key, value in result.items() if key != "series"})
     console.emit(result, as_json=as_json, text=lambda: _table(result))
 
 
-def forecast(held: Series, request: Request, seed: int, plan: Plan | None = None) -> list[dict[str, Any]]:
+def forecast(held: Series, request: Request, fitted: Planned) -> list[dict[str, Any]]:
     """A row a series, the largest first: units ahead by period, order advice, trend."""
-    fitted = planned.fit(held.panel, request.horizon, plan, seed=seed)
-    preset, plain = fitted.preset, fitted.plain
+    preset, plain = fitted.preset, fitted.plain.panel
     forecasts = preset.forecast(plain)
     if request.level == "item":
         parent = np.array(held.parent)
         forecasts = forecaster.young(preset, plain, parent, forecasts, forecaster.kin(preset, plain, parent, forecasts))
-    forecasts = fitted.put_on(forecasts)
+    forecasts = fitted.plain.put_on(forecasts)
     level = request.costs.service_level
     order = stock.advice(forecasts, lead_time=request.lead_time, every=request.every, service_level=level)
     moving = trend.forecast_trend(held.panel, forecasts)
@@ -272,7 +273,7 @@ def _planned(result: dict[str, Any]) -> str:
     if "plan" not in result:
         return ""
     said = "; ".join(
-        f"{'a price a tenth lower' if name == planned.PRICE else name}: {effect['times']:g} times as much is sold "
+        f"{'a price a tenth lower' if name == PRICE else name}: {effect['times']:g} times as much is sold "
         f"({effect['low']:g} to {effect['high']:g})"
         for name, effect in result["plan"]["effects"].items()
     )

@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
+from pathlib import PurePosixPath
 from typing import Any, get_args
 
 from clickflow.params.meta import default_of
@@ -72,6 +73,9 @@ def _sequences_rules(params: Params) -> Any:
             )
     if "purchase" not in params.sequences.customer.event_types:
         yield "sequences.customer.event_types: purchase is missing; whoever bought is a customer"
+    plan = params.sequences.series.plan
+    if plan and (PurePosixPath(plan).is_absolute() or ".." in PurePosixPath(plan).parts or not plan.endswith(".csv")):
+        yield f"sequences.series.plan: {plan!r} is no CSV file below plans/series, named from there"
     if params.sequences.session.max_length < params.sequences.session.min_length:
         yield "sequences.session.max_length: is less than min_length"
 

@@ -64,6 +64,13 @@ class SeriesUnit:
         Literal["subtract", "ignore"],
         Meta("events of type cancel are taken off the units of their own step, down to 0, or are not looked at"),
     ] = "subtract"
+    plan: Annotated[
+        str,
+        Meta(
+            "a CSV file below plans/series: promotions and prices by day, past and ahead, that models read "
+            "(docs/heads/demand.md); empty: none"
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,8 @@ class Card:
     person must know before believing a figure measured on this store, a sentence each.
     `repeated`: steps that stand in several parts, once for each part after the first.
     `summed`: where steps are sums of events, how many events they are of.
+    `plan`: where `plan.npy` says what is planned of its series: the file, its hash, columns and rows, the first and the
+    last day, and how many series it names that are none of the store.
     `files`: SHA-256 of every other file, by its path in the store.
     """
 
@@ -64,6 +66,7 @@ class Card:
     notes: tuple[str, ...] = ()
     repeated: int = 0
     summed: int | None = None
+    plan: Mapping[str, Any] | None = None
 
     @property
     def sha256(self) -> str:
@@ -148,8 +151,9 @@ def _plain(card: Card) -> dict[str, Any]:
     plain = asdict(card)
     if not card.repeated:
         del plain["repeated"]  # stores of before had none
-    if card.summed is None:
-        del plain["summed"]
+    for name in ("summed", "plan"):
+        if plain[name] is None:
+            del plain[name]
     for part in plain["splits"].values():
         for end in ("first", "last"):
             part[end] = None if part[end] is None else iso(part[end])

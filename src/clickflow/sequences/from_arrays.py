@@ -8,9 +8,11 @@ import numpy as np
 
 from clickflow.events.contract import EVENT_TYPES
 from clickflow.sequences import features
+from clickflow.sequences import plan as plans
 from clickflow.sequences.card import NOW, SPLITS, Card, Part, write_card
 from clickflow.sequences.features import Array
 from clickflow.sequences.indexes import FIRST_ITEM
+from clickflow.sequences.plan import Plan
 from clickflow.sequences.store import BOUNDS, OFFSETS, Bounds, map_columns
 from clickflow.sequences.units import UNITS, session
 from clickflow.sequences.units.unit import Unit
@@ -32,6 +34,7 @@ def write_store(
     clock: bool = True,
     settings: Mapping[str, Any] | None = None,
     of_category: Array | None = None,
+    plan: Plan | None = None,
 ) -> Card:
     """Build a whole store from arrays, for tests and benchmarks; it replaces `folder`.
 
@@ -39,7 +42,8 @@ def write_store(
     takes it; the name of the folder is the unit's, of those that there are, or they are sessions;
     items are indexes from 2 on. `known` is the first index unknown to models (none given: the one after the last of
     the training part). `items` are the ids of indexes 2.. (none given: the index as text). `clock`: see `Card`.
-    `settings`: those of the unit itself. `of_category`: the category of each item (none given: none).
+    `settings`: those of the unit itself. `of_category`: the category of each item (none given: none). `plan`: what is
+    planned of its series.
     """
     import pyarrow as pa
 
@@ -73,6 +77,8 @@ def write_store(
             "vocabulary.parquet": write_table(fresh / "vocabulary.parquet", [vocabulary], vocabulary_schema()),
             "categories.parquet": write_table(fresh / "categories.parquet", [categories], categories_schema()),
         }
+        if plan is not None:
+            files[plans.FILE] = plans.write(fresh, plan)
         parts = {}
         for name, arrays in splits.items():
             parts[name], written = _write_split(fresh, name, arrays, unit=unit, clock=clock)
@@ -92,6 +98,7 @@ def write_store(
             settings={unit.name: dict(settings)} if settings else {},
             files=files,
             clock=clock,
+            plan=None if plan is None else {"columns": list(plan.names)},
         )
         write_card(fresh, card)
     return card

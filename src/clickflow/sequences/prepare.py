@@ -17,19 +17,22 @@ from clickflow.events import manifest, suspects
 from clickflow.events.contract import EVENT_TYPES, GROUPS
 from clickflow.params.schema import Params
 from clickflow.params.sequences import Sequences
-from clickflow.sequences import coverage, cutting, engine, features, numbering, pack, parts, vocabulary
+from clickflow.sequences import coverage, cutting, engine, features, numbering, pack, parts, plan, plan_file, vocabulary
 from clickflow.sequences import summed as summing
 from clickflow.sequences.card import Card, Part, write_card
 from clickflow.sequences.features import Array
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.numbering import KEPT
+from clickflow.sequences.plan_file import PlanFile
+from clickflow.sequences.split import midnight
 from clickflow.sequences.store import map_columns
 from clickflow.sequences.units import UNITS, named
 from clickflow.sequences.units.unit import Rules, Unit
 from clickflow.sequences.vocabulary import Vocabulary
 from clickflow.system import console, integrity
 from clickflow.system.errors import DataError, UsageError
-from clickflow.system.files import read_json, replacing, scratch_folder
+from clickflow.system.files import read_json, replacing, scratch_folder, sha256
+from clickflow.system.moments import DAY
 from clickflow.system.paths import Paths
 
 
@@ -37,20 +40,29 @@ def run(params: Params, paths: Paths, unit: str) -> None:
     """Make `data/sequences/<unit>`. Raises UsageError, DataError."""
     named(unit)
     started = time.perf_counter()
+    of_file = plan_file.of_params(params, unit, paths.root)
     integrity.verify(paths.events, home=paths.home)
-    card = build(paths.events, params.sequences, unit, paths.sequences(unit))
+    card = build(paths.events, params.sequences, unit, paths.sequences(unit), plan_of=of_file)
     console.say(f"{card.summary()}; {time.perf_counter() - started:.1f} s")
     for note in card.notes:
         console.say(f"[yellow]warning[/] {escape(note)}")
 
 
-def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: int | None = None) -> Card:
+def build(
+    events: Path,
+    settings: Sequences,
+    name: str,
+    out: Path,
+    *,
+    threads: int | None = None,
+    plan_of: PlanFile | None = None,
+) -> Card:
     """Pack the canonical events below `events` into a store of the unit `name` that takes the place of `out`, whole or
     not at all.
 
     The engine keeps to `settings.memory_gb` and spills into a folder beside `out` that is removed; neither that nor
-    `threads` changes a byte of the store. Raises UsageError where a setting makes no sense, DataError where the events
-    give no store.
+    `threads` changes a byte of the store. `plan_of`: what is planned of its series. Raises UsageError where a setting
+    makes no sense, DataError where the events give no store.
     """
     unit = named(name)
     rules = unit.rules(getattr(settings, unit.section)) if unit.rules else None
@@ -66,6 +78,10 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
         numbered, split_up = packable.numbered, packable.split_up
         packed, tables, files = _pack(packable, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(packed, split_up.held, tables.items)
+        planned, said, written = None, (), {}  # type: tuple[dict[str, Any] | None, tuple[str, ...], dict[str, str]]
+        if plan_of is not None:
+            planned, said, written = _planned(plan_of, packable, tables, unit, settings, fresh)
+        files |= written
         card = Card(
             unit=unit.name,
             known=tables.items.known,
@@ -84,10 +100,12 @@ def build(events: Path, settings: Sequences, name: str, out: Path, *, threads: i
             coverage=covered | {"tie_share": split_up.tie_share},
             repeated=split_up.repeated,
             summed=packable.summed,
+            plan=planned,
             notes=(
                 *split_up.notes,
                 *(suspects.of_items(numbered.item_ids) if rules is not None else ()),
                 *coverage.notes(covered, split_up.held, tables.items, settings, clock=clock),
+                *said,
             ),
         )
         card.add_up()
@@ -266,6 +284,35 @@ def _pack(
     return packed, tables, files
 
 
+def _planned(
+    of_file: PlanFile, packable: Packable, tables: Tables, unit: Unit, settings: Sequences, out: Path
+) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str]]:
+    """Write the plan of the store's series, by their indexes; returns what the card says of it, its notes, and the hash
+    of the file.
+    """
+    assert unit.as_of is not None
+    how, order = unit.as_of(getattr(settings, unit.section)), tables.items.order
+    ids = packable.numbered.item_ids.take(order).to_pylist()
+    rows, unknown = of_file.of(ids, FIRST_ITEM)
+    end = midnight(packable.numbered.stop, how) // DAY
+    trained = (packable.split_up.where.valid + 1) // DAY
+    card = {
+        "file": of_file.file.name,
+        "sha256": sha256(of_file.file),
+        "columns": list(of_file.names),
+        "rows": len(rows.first),
+        "first": str(np.datetime64(int(rows.first.min()), "D")) if len(rows.first) else None,
+        "last": str(np.datetime64(int(rows.stop.max()) - 1, "D")) if len(rows.stop) else None,
+        "series_not_of_the_store": len(unknown),
+    }
+    known = (
+        f"the plan {of_file.file.name} ({', '.join(of_file.names)}) is taken for known on the days that are asked "
+        "about: models of kind forecast read it, and no baseline does"
+    )
+    notes = of_file.notes(rows, ids, unknown, trained=trained, end=end, until=end + how.horizon_days)
+    return card, (known, *notes), {plan.FILE: plan.write(out, rows)}
+
+
 def _left_out(numbered: numbering.Numbered, cut: cutting.Cut, split_up: parts.Split) -> dict[str, Mapping[str, int]]:
     return {
         "outside_window": {"events": numbered.outside},
@@ -293,6 +340,8 @@ def _settings(settings: Sequences, unit: Unit) -> dict[str, Any]:
     others = {"memory_gb", *(each.section for each in UNITS.values())}
     shaping = {name: value for name, value in asdict(settings).items() if name not in others}
     section = asdict(getattr(settings, unit.section))
+    if not section.get("plan", True):
+        del section["plan"]  # stores of before had none
     shaping[unit.name] = {name: list(value) if isinstance(value, tuple) else value for name, value in section.items()}
     if unit.as_of is not None:
         shaping[unit.name]["horizon_days"] = unit.as_of(getattr(settings, unit.section)).horizon_days

@@ -1,6 +1,6 @@
 """The packed store: flat memory-mapped columns and offsets, a folder a split. Reading needs numpy alone.
 
-store/card.json, vocabulary.parquet, categories.parquet
+store/card.json, vocabulary.parquet, categories.parquet, and plan.npy where its series are planned
 store/{train,valid,test}/offsets.npy, item.npy, …, sequences.parquet
 """
 
@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from clickflow.sequences import plan as plans
 from clickflow.sequences.card import SPLITS, Card, Part, read_card
 from clickflow.sequences.features import FEATURES, Array
+from clickflow.sequences.plan import Plan
 from clickflow.sequences.units import UNITS
 from clickflow.sequences.units.unit import Asks
 from clickflow.system.errors import DataError
@@ -64,7 +66,8 @@ class PackedSplit:
 
     Each column [e] is an attribute of its name in `features.FEATURES`, such as `item`. Where one sequence stands after
     the other and all of it is read, `offsets` int64 [n + 1] say where; otherwise `bounds` do. `asks`: as `Unit.asks`;
-    `horizon`: how long after its cut-off an answer is there, microseconds.
+    `horizon`: how long after its cut-off an answer is there, microseconds. `plan`: what is planned of its series, by
+    their items.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class PackedSplit:
         bounds: Bounds | None = None,
         asks: Asks = "every",
         horizon: int = 0,
+        plan: Plan | None = None,
         /,
         *,
         offsets: Array | None = None,
         **columns: Array,
     ) -> None:
         assert (offsets is None) != (bounds is None)
+        self.plan = plan
         self._offsets, self.bounds, self.asks, self.horizon = offsets, bounds, asks, horizon
         self._columns = columns
         vars(self).update(columns)
@@ -108,10 +113,11 @@ class PackedSplit:
             return self._with(self.bounds.take(slice(-sequences, None)), self._columns)
         start = int(self.offsets[-sequences - 1])
         columns = {name: column[start:] for name, column in self._columns.items()}
-        return PackedSplit(None, self.asks, offsets=self.offsets[-sequences - 1 :] - start, **columns)
+        offsets = self.offsets[-sequences - 1 :] - start
+        return PackedSplit(None, self.asks, 0, self.plan, offsets=offsets, **columns)
 
     def _with(self, bounds: Bounds | None, columns: Mapping[str, Array]) -> "PackedSplit":
-        return PackedSplit(bounds, self.asks, self.horizon, offsets=self._offsets, **columns)
+        return PackedSplit(bounds, self.asks, self.horizon, self.plan, offsets=self._offsets, **columns)
 
     @property
     def begin(self) -> Array:
@@ -187,7 +193,8 @@ def open_split(folder: Path, split: str) -> PackedSplit:
     held = map_columns(folder, split, part, [name for name in FEATURES if f"{split}/{name}.npy" in card.files])
     if f"{split}/begin.npy" in card.files:
         horizon = round(card.own_settings.get("horizon_days", 0) * DAY)
-        return PackedSplit(_bounds(folder / split, part), asks, horizon, **held)
+        plan = None if card.plan is None else plans.read(folder, card.plan)
+        return PackedSplit(_bounds(folder / split, part), asks, horizon, plan, **held)
     offsets = _map(folder / split / "offsets.npy", OFFSETS, part.sequences + 1)
     if offsets[0] != 0 or offsets[-1] != part.events:
         raise DataError(f"{folder / split}: offsets.npy does not fit the card", next_step=_AGAIN)

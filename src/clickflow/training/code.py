@@ -11,6 +11,7 @@ CODE = (
     "sequences/card.py",
     "sequences/features.py",
     "sequences/indexes.py",
+    "sequences/plan.py",
     "sequences/store.py",
     "sequences/units",
     "params/models.py",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clickflow.forecasting import forecaster, scores
-from clickflow.forecasting.forecaster import Forecaster
+from clickflow.forecasting.forecaster import AsOf, Forecaster
 from clickflow.heads import HEADS
 from clickflow.heads.head import NOTHING
 from clickflow.models.saved import CARD
@@ -74,15 +74,23 @@ def train(spec: Model, folder: Path, card: Card, seed: int, *, final: bool = Tru
     if final:
         model = replace(model, calibration=_calibration(spec, folder, card, model, seed))
     known = forecaster.whole(split, column, step)
-    before = known.panel.before(known.panel.periods - horizon) if known.panel.periods > horizon else None
-    loss = float("nan")
-    if before is not None and len(before.values):
-        after = known.panel.following(known.panel.periods - horizon, horizon)
-        scale = scores.naive_error(before.values, before.season)
-        loss = scores.summary(after, model.preset.forecast(before), scale)["weighted_quantile_loss"]
+    loss = _within(model, known, known.panel.periods - horizon, horizon)
     losses = {"train": loss} if final else {"train": loss, "valid": _ahead(model, open_split(folder, "valid"), horizon)}
     record = {"epoch": 1, **{part: {"loss": each, **dict.fromkeys(spec.heads, each)} for part, each in losses.items()}}
     return Trained(model, record, len(known.panel.values), known.panel.periods)
+
+
+def _within(model: Forecaster, known: AsOf, origin: int, horizon: int) -> float:
+    """The weighted quantile loss of the last horizon of what was learned; NaN where nothing lies before it."""
+    rows = known.panel.running(origin) if origin > 0 else np.zeros(0, np.int64)
+    if not len(rows):
+        return float("nan")
+    before, after = known.panel.before(origin), known.panel.following(origin, horizon)
+    series = None if known.series is None else known.series[rows]
+    of = model.plain(replace(known, sequences=known.sequences[rows], panel=before, series=series))
+    scale = scores.naive_error(before.values, before.season)
+    forecasts = of.put_on(model.preset.forecast(of.panel))
+    return scores.summary(after, forecasts, scale)["weighted_quantile_loss"]
 
 
 def _calibration(spec: Model, folder: Path, card: Card, model: Forecaster, seed: int) -> dict[str, tuple[float, float]]:

@@ -47,7 +47,10 @@ def open_run(as_json: AsJson = False) -> None:
     """Open a run: write the champions' versions into params.yaml, so that the gate judges against them."""
     params, paths = opened()
     from clickflow.registry import champion
+    from clickflow.sequences import plan_file
 
+    for unit in params.units:  # before anything runs
+        plan_file.of_params(params, unit, paths.root)
     champion.freeze(params, paths, as_json=as_json)
 
 
