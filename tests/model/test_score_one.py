@@ -144,10 +144,35 @@ def test_a_visit_is_explained_by_steps_of_its_own(shop: Paths) -> None:
     assert call("explain", MODEL, *words)["explanations"][0]["target"] == other
     assert "关联" in call("explain", MODEL, *words, "--language", "zh", as_json=False)
     for wrong, why in (
-        ((), "one of --session and --user"),
+        ((), "one of --session, --user"),
         ((*words[:2], "--target", "x"), "goes with --head"),
         ((*words[:4], "--target", "nothing"), "does not know the item"),
         ((*words[:2], "--language", "fr"), "one of en, zh"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            call("explain", MODEL, *wrong)
+
+
+def test_those_of_a_file_are_explained_as_each_alone_under_no_id(shop: Paths, tmp_path: Path) -> None:
+    names = [each["session"] for each in call("score", MODEL, "--limit", "2")["sessions"]]
+    ids, out = tmp_path / "ids.txt", tmp_path / "why.jsonl"
+    ids.write_text("\n".join([names[0], "", "nobody at all", names[1]]) + "\n")
+    said = call("explain", MODEL, "--sessions", str(ids), "--out", str(out), "--head", "next_item")
+    assert (said["explained"], said["missed"]) == (2, 1)
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [line["line"] for line in lines] == [1, 3, 4]
+    for line, name in ((lines[0], names[0]), (lines[2], names[1])):
+        alone = call("explain", MODEL, "--session", name, "--head", "next_item")
+        assert line["explanations"] == alone["explanations"]
+        assert line["version"] == alone["champion"]
+    assert "of line 3" in lines[1]["why_not"]
+    assert not any(name in out.read_text(encoding="utf-8") for name in (*names, "nobody at all"))
+    ids.write_text("\n \n")
+    for wrong, why in (
+        (("--sessions", str(ids), "--out", str(out)), "names nobody"),
+        (("--sessions", str(ids)), "--out goes with"),
+        (("--users", str(tmp_path / "none"), "--out", str(out)), "cannot be read"),
+        (("--sessions", str(ids), "--user", "a", "--out", str(out)), "one of --session"),
     ):
         with pytest.raises(UsageError, match=why):
             call("explain", MODEL, *wrong)

@@ -278,6 +278,20 @@ def test_what_stands_in_the_place_of_an_answer_is_not_explained_as_one(ask: Ask)
     assert ask("POST", "/v1/explain", json={**body, "output": "next_action"}).status_code == 200, "that is the model's"
 
 
+def test_several_are_explained_as_each_is_alone(ask: Ask) -> None:
+    questions = [{"history": VISIT, "output": "next_item"}, {"history": VISIT[:1], "output": "next_action"}]
+    answers = ask("POST", "/v1/explain/batch", json={"questions": questions}).json()["answers"]
+    assert answers == [ask("POST", "/v1/explain", json=each).json() for each in questions]
+    assert [each["version"] for each in answers] == [1, 1]
+    wrong = ask("POST", "/v1/explain/batch", json={"questions": [questions[0], {"history": VISIT, "output": "x"}]})
+    assert wrong.status_code == 404
+    many = [{"history": VISIT[:1] * 251, "output": "next_action"}] * 2
+    refused = ask("POST", "/v1/explain/batch", json={"questions": many})
+    assert (refused.status_code, refused.json()["where"]) == (413, "$.questions[1].history"), "502 steps in all"
+    refused = ask("POST", "/v1/explain/batch", json={"questions": [questions[1]] * 257})
+    assert (refused.status_code, refused.json()["where"]) == (413, "$.questions")
+
+
 def test_a_history_that_is_too_long_to_be_explained_is_refused(ask: Ask) -> None:
     long = {"history": [{"item": "5"}] * 501, "output": "next_action"}
     assert ask("POST", "/v1/explain", json=long).status_code == 413

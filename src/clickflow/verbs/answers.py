@@ -66,19 +66,34 @@ def explain(
     user: Annotated[str | None, typer.Option(help="This customer's latest visit: their id or pseudonym.")] = None,
     head: Annotated[str | None, typer.Option(help="This answer alone; otherwise each of the model.")] = None,
     target: Annotated[str | None, typer.Option(help="With --head: this item or class, not the likeliest.")] = None,
+    sessions: Annotated[Path | None, typer.Option(help="With --out: a file of visits, a line an id.")] = None,
+    users: Annotated[Path | None, typer.Option(help="With --out: a file of customers, a line an id.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON lines: an explanation each, by line of the file.")] = None,
     language: Annotated[str, typer.Option(help="Of the sentences: en or zh.")] = "en",
     as_json: AsJson = False,
 ) -> None:
     """Why the champion answers so: the steps that mattered, what would have changed it, features."""
-    if (session is None) == (user is None):
-        raise UsageError("one of --session and --user is needed", next_step="ask about one of them")
+    if sum(each is not None for each in (session, user, sessions, users)) != 1:
+        raise UsageError(
+            "one of --session, --user, --sessions and --users is needed", next_step="ask about one of them"
+        )
+    ids = sessions or users
+    if (ids is None) != (out is None):
+        raise UsageError(
+            "--out goes with --sessions or --users", next_step="clickflow explain MODEL --sessions IDS --out FILE"
+        )
     if target is not None and head is None:
         raise UsageError("--target goes with --head", next_step="clickflow explain MODEL --head HEAD --target NAME")
     from clickflow.online.why import verb, words
+    from clickflow.serving.identities import Kind
 
     if language not in words.LANGUAGES:
         raise UsageError(f"--language is one of {', '.join(words.LANGUAGES)}, not {language!r}", kept="nothing was run")
     params, paths = opened(model)
+    if ids is not None and out is not None:
+        kind: Kind = "session" if sessions else "user"
+        verb.many(params, paths, model, (kind, ids), out=out, output=head, target=target, as_json=as_json)
+        return
     verb.run(
         params,
         paths,

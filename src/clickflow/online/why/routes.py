@@ -1,4 +1,9 @@
-"""The route that explains an answer."""
+"""The routes that explain answers."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
@@ -31,8 +36,43 @@ async def why(service: Service, call: Call) -> Explained:
     return await of(service, call)
 
 
-async def of(service: Service, call: Call, *, canonical: bool = False) -> Explained:
-    """Explain one answer, in a thread of its own; `canonical`: see `steps_of`."""
+class ExplainBatch(Struct, forbid_unknown_fields=True):
+    """Several at once, answered in this order."""
+
+    questions: Annotated[list[Explain], Meta(min_length=1, max_length=10_000)]
+
+
+class Explanations(Struct):
+    """In the order of the questions."""
+
+    answers: list[Explained]
+
+
+async def batch(service: Service, call: Call) -> Explanations:
+    """Explain several answers, one after the other: who else asks comes between them. Of all together there are at most
+    as many steps as of one, so that they take no longer.
+    """
+    questions: list[Explain] = call.body.questions
+    if len(questions) > service.serve.max_batch:
+        detail = f"{len(questions):,} questions; a batch has at most {service.serve.max_batch:,}"
+        raise Refused("too-large", detail, where="$.questions")
+    answers: list[Explained] = []
+    left = LONGEST
+    for number, body in enumerate(questions):
+        own = replace(call, body=body)
+        try:
+            explained = await of(service, own, most=left)
+        except Refused as refused:
+            refused.where = f"$.questions[{number}]{refused.where.removeprefix('$')}"
+            raise
+        left -= explained.length
+        answers.append(explained)
+        call.model, call.version = own.model, own.version
+    return Explanations(answers)
+
+
+async def of(service: Service, call: Call, *, canonical: bool = False, most: int = LONGEST) -> Explained:
+    """Explain one answer, in a thread of its own; `canonical`: see `steps_of`; `most`: steps of the history."""
     body: Explain = call.body
     if call.key is not None and not may_see(call, body):  # it would be told what they did
         detail = (
@@ -52,9 +92,11 @@ async def of(service: Service, call: Call, *, canonical: bool = False) -> Explai
             "send the oldest first, for an explanation names steps by their places",
             "$.history",
         )
-    if len(question.steps) > LONGEST:
+    if len(question.steps) > most:
         detail = f"{len(question.steps):,} steps; of at most {LONGEST:,} it is explained what each says"
-        raise Refused("too-large", detail, "send the newest", where="$.history")
+        if most < LONGEST:
+            detail += f", in all that are asked at once: {LONGEST - most:,} stand before"
+        raise Refused("too-large", detail, "send the newest, or fewer histories at once", where="$.history")
     if served.empty(question):
         raise Refused("invalid", f"{served.model!r} reads nothing of this history: there is nothing to explain")
     output = body.output or served.outputs[0].name
@@ -82,5 +124,13 @@ ROUTES = (
         takes=Explain,
         gives=Explained,
         summary="Why a model answers so: steps that mattered, the nearest change, features.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/explain/batch",
+        answer=batch,
+        takes=ExplainBatch,
+        gives=Explanations,
+        summary="Explanations of several answers.",
     ),
 )
