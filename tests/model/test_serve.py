@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
 from dataclasses import replace
@@ -143,10 +144,20 @@ def test_segments_and_forecasts_are_told_where_they_were_made(served: Served, tm
     ask = client(served, extra={"paths": Paths(tmp_path)})
     assert [each["key"] for each in ask("GET", "/v1/segments").json()["segments"]] == ["loyal"]
     hers = ask("POST", "/v1/segment", json={"customer": "ann"}).json()
-    assert hers == {"segment": "loyal", "name": "loyal", "as_of": "2026-01-01T00:00:00Z", "values": {"amount": 2.5}}
+    said = {"segment": "loyal", "name": "loyal", "as_of": "2026-01-01T00:00:00Z", "values": {"amount": 2.5}}
+    assert hers == said | {"report": None}
     assert ask("POST", "/v1/segment", json={"customer": "bob"}).status_code == 404
     (best,) = ask("GET", "/v1/forecasts", params={"k": 1}).json()["series"]
     assert (best["id"], best["periods"]) == ("b", [period])
+
+    # which report it was is in every answer
+    for folder in (profiles, demand):
+        integrity.seal(folder)
+    seals = [json.loads((folder / "_hashes.json").read_bytes())["seal"] for folder in (profiles, demand)]
+    assert [ask("GET", f"/v1/{route}").json()["report"] for route in ("segments", "forecasts")] == seals
+    assert ask("POST", "/v1/segment", json={"customer": "ann"}).json()["report"] == seals[0]
+    for folder in (profiles, demand):
+        (folder / "_hashes.json").unlink()
 
     # what has changed on the server's disk is no fault of who asks, and is named with the way back
     (profiles / "segments.json").write_bytes(b"\xff")

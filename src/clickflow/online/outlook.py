@@ -44,7 +44,7 @@ def segments(paths: Paths | None) -> dict[str, Any]:
         return MISSING
     card = read_json(folder / CARD)
     kept = {name: card.get(name) for name in ("as_of", "customers", "horizon_days")}
-    return {**kept, "segments": read_json(folder / "segments.json")["segments"]}
+    return {**kept, "report": _which(folder), "segments": read_json(folder / "segments.json")["segments"]}
 
 
 def segment_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
@@ -64,8 +64,9 @@ def row_of(paths: Paths | None, user: str) -> dict[str, Any] | None:
     if row is None or paths is None:
         return None
     own = {name: value for name, value in row.items() if isinstance(value, int | float)}
-    card = read_json(paths.root / "reports" / SEGMENTS / CARD)
-    return {"segment": row["segment"], "name": row["segment_name"], "as_of": card["as_of"], "values": own}
+    folder = paths.root / "reports" / SEGMENTS
+    said = {"as_of": read_json(folder / CARD)["as_of"], "report": _which(folder)}
+    return {"segment": row["segment"], "name": row["segment_name"], **said, "values": own}
 
 
 def _row(paths: Paths | None, user: str) -> dict[str, Any] | None:
@@ -123,6 +124,7 @@ def reported(paths: Paths, q: str) -> dict[str, Any]:
     return {
         **{name: card[name] for name in ("level", "step", "horizon", "from", "count")},
         "coverage": (past.get("preset") or {}).get("coverage_80"),
+        "report": _which(folder),
         "series": [
             {**row, "id": row[level], "periods": by_series[row[level]], "sold": sold[row[level]]} for row in rows
         ],
@@ -246,6 +248,11 @@ def _left(paths: Paths | None, name: str, file: str) -> Path | None:
                 next_step=f"remove reports/{name}, then `clickflow {name} --out reports/{name}` makes it anew",
             ) from error
     return folder
+
+
+def _which(folder: Path) -> str | None:
+    """What tells a report from every other: the hash of its files; None of one from before there were hashes."""
+    return str(read_json(file)["seal"]) if (file := folder / integrity.SEAL).is_file() else None
 
 
 def _table(file: Path) -> Any:

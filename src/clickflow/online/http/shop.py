@@ -34,11 +34,14 @@ class Segment(Struct):
 
 
 class Segments(Struct):
-    """Of all customers that the log knew as of then."""
+    """Of all customers that the log knew as of then. `report`: the hash of the report that answers, as `seal` of its
+    `_hashes.json` has it; null: it was written before there were hashes.
+    """
 
     as_of: str
     customers: int
     segments: list[Segment]
+    report: str | None = None
 
 
 class Who(Struct, forbid_unknown_fields=True):
@@ -48,12 +51,15 @@ class Who(Struct, forbid_unknown_fields=True):
 
 
 class SegmentOf(Struct):
-    """Of one customer. `values`: their RFM segment, days since the first and the last event, purchases, money."""
+    """Of one customer. `values`: their RFM segment, days since the first and the last event, purchases, money;
+    `report`: as of all segments.
+    """
 
     segment: str
     name: str
     as_of: str
     values: dict[str, float | None]
+    report: str | None = None
 
 
 class Ahead(Struct):
@@ -78,7 +84,7 @@ class Series(Struct):
 class Forecasts(Struct):
     """The largest series. `level`: what a series is of; `step`: day or week; `coverage`: the share of
     past values within the bounds, where it was measured; `model`, `version`: who forecasts, a champion; none: what
-    `clickflow demand` left.
+    `clickflow demand` left, and `report` says which, by the hash in its `_hashes.json` (`seal`).
     """
 
     level: str
@@ -90,6 +96,7 @@ class Forecasts(Struct):
     coverage: float | None = None
     model: str | None = None
     version: int | None = None
+    report: str | None = None
 
 
 class Find(Struct):
