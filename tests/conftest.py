@@ -9,6 +9,7 @@ from functools import cache
 from itertools import count
 from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.testing
@@ -38,6 +39,7 @@ _ON_DISK = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--demo", type=Path, help="where test_fresh_clone.py leaves its clone, for the recipes")
     parser.addoption("--in-memory", action="store_true", help="temporary files in memory, where there is room")
 
 
@@ -48,6 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_ON_DISK] = lacking
     else:
         config.stash[_MEMORY] = memory_folder.take()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """`--dist loadfile`, where the modules of a folder that share a running platform are as one file."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(super()._split_scope(nodeid))
+            return str(file.parent if file.parent.name == "live" else file)
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -68,8 +85,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that no worker begins one when the others have ended."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker begins one when the others have ended; where files are to
+    be taken in the order of the command line, they are.
+    """
+    if not getattr(config.option, "loadscopereorder", True):
+        return
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

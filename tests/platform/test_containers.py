@@ -160,6 +160,7 @@ def build(root: Path, clone: Path, program: str) -> dict[str, str]:
         words = [isolated, "--format", "docker"]
     else:
         words = [program, "build", *(["--format", "docker"] if program == "podman" else [])]
+    words = ["env", "TMPDIR=/var/tmp", *words]  # gigabytes, which are not for memory
     here = ["--build-arg", "DEBIAN=debian:bookworm-slim"] if isolated.exists() else []  # made there, with other bytes
     named = {}
     for name, (file, target) in OURS.items():

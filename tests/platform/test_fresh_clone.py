@@ -13,9 +13,9 @@ pytestmark = pytest.mark.platform
 
 @pytest.mark.timeout(1800)
 def test_make_demo_is_all_that_a_bare_clone_needs(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pytestconfig: pytest.Config
 ) -> None:
-    clone = tmp_path / "clone"
+    clone = (pytestconfig.getoption("--demo") or tmp_path) / "clone"
     subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
     ours = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "CLICKFLOW_HOME"}
     env = {name: value for name, value in os.environ.items() if name not in ours}

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from recipe import SHELL, Block, Checkout, blocks
-from test_logs import POINT_IT, recipe
+from test_logs import LOGS, POINT_IT, follow
 
 from clickflow.params.schema import Params
 
@@ -18,17 +17,20 @@ pytestmark = pytest.mark.platform
 
 ON_THE_PLATFORM = (
     "docs/tutorial.md",
-    "docs/howto/backfill.md",
     "docs/howto/runs.md",
     "docs/runbooks/README.md",
+    "docs/howto/backfill.md",
     "docs/howto/platform.md",
 )
-"""In this order; the tutorial starts the platform, and the last page ends it."""
+"""In this order; the tutorial starts the platform, and the last page ends it, with the runs that a backfill began."""
 
 
 @pytest.fixture(scope="module")
 def ended(checkout: Checkout) -> Iterator[Checkout]:
-    """The checkout; whatever happens, nothing runs on in it."""
+    """The checkout; whatever happens, nothing runs on in it. The commands of test_by_hand.py name the port 8600, and
+    may run meanwhile: serving takes another here.
+    """
+    checkout.env["CLICKFLOW_PORT_SERVING"] = "0"
     yield checkout
     checkout.sh("make down")
 
@@ -61,10 +63,8 @@ def test_a_log_of_ones_own_where_the_demo_was(root: Path, shop_data: Path, ended
     """The champion that `make demo` left knows a simulated shop: it is taken down, then a real log has its turn."""
     (down,) = [block for block in blocks(root / POINT_IT, root) if "--to 0" in block.text]
     ended.sh("git checkout --quiet params.yaml")
-    shutil.copy(shop_data / "rees46_slice/2019-Oct.csv.gz", ended.folder / "data/raw")
     ended.run(down)
-    for block in recipe(root):
-        ended.run(block)
+    follow(LOGS["rees46_slice"], root, shop_data, ended)
     decision = json.loads((ended.folder / "reports/next_step/gate/decision.json").read_text(encoding="utf-8"))
     assert decision["champion_version"] == 0
     assert "champion stays" not in decision["summary"]
