@@ -8,17 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
-from test_series_models import DAYS, HORIZON, ORIGINS, SERIES, START, store
+from pyarrow import parquet
+from test_series_models import DAYS, HORIZON, MODEL, ORIGINS, SERIES, START, call, store
 
+import mlflow_database
+from clickflow.artefact.artefact import load
 from clickflow.artefact.series import Forecasting
 from clickflow.forecasting import forecaster, scores
 from clickflow.forecasting.forecaster import Forecaster
+from clickflow.online import outlook
+from clickflow.online.served import Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.plan import Plan
 from clickflow.sequences.store import PackedSplit, open_split
+from clickflow.serving import batch, folder
 from clickflow.system.files import read_json
 from clickflow.system.moments import DAY
+from clickflow.system.paths import Paths
 
 Array = NDArray[np.float64]
 
@@ -169,5 +177,74 @@ def test_a_price_that_is_lowered_ahead_sells_more(tmp_path: Path) -> None:
     assert times is not None and (times[::2] > 2).all() and np.allclose(times[1::2], 1)
 
 
-def test_the_card_names_the_columns(shop: Path) -> None:
-    assert read_json(shop / "with/series/card.json")["plan"] == {"columns": ["promotion"]}
+@pytest.fixture(scope="module")
+def workspace(root: Path, shop: Path) -> Paths:
+    """A workspace whose model of series was trained, exported and evaluated under the plan."""
+    paths = Paths(shop)
+    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw["units"], raw["champion"] = ["series"], {MODEL: 0}
+    raw["sequences"] = {"series": {"horizon": HORIZON}}
+    raw["models"] = {MODEL: {"unit": "series", "kind": "forecast", "heads": {"demand": {}}}}
+    raw["evaluation"] = {"bootstrap": 20, "baselines": {"demand": ["seasonal_naive"]}}
+    raw["gate"] = {"primary": "demand.weighted_quantile_loss"}
+    paths.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    (shop / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
+    store(paths.sequences("series"), sold(), by_day({"promotion": promotions()}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shop)
+        patch.setenv("CLICKFLOW_HOME", str(shop / "home"))
+        mlflow_database.empty_into(paths.home)
+        for verb in ("train", "export", "evaluate"):
+            call(verb, MODEL, as_json=False)
+    return paths
+
+
+def test_what_ships_under_a_plan_is_what_was_measured_and_what_is_scored_and_served(
+    workspace: Paths, model: Forecaster, tmp_path: Path
+) -> None:
+    exported = workspace.exported(MODEL)
+    assert (exported / "forecast.json").read_bytes() == replace(model, calibration={}).dumps()
+    assert read_json(exported / "card.json")["parity"] == 0
+    measured = parquet.read_table(workspace.evaluation(MODEL) / "demand.parquet").to_pandas()
+    own = answers(model, open_split(workspace.sequences("series"), "test"))
+    np.testing.assert_allclose(measured["expected_candidate"], own[..., 0].ravel(), atol=1e-5)
+    content = read_json(workspace.measured(MODEL))["demand"]
+    loss = {name: content[name]["weighted_quantile_loss"]["value"] for name in ("candidate", "seasonal_naive")}
+    assert loss["candidate"] < 0.7 * loss["seasonal_naive"]
+
+    ahead = answers(model, open_split(workspace.sequences("series"), "now"))
+    card = batch.write(
+        load(exported),
+        workspace.sequences("series"),
+        [lambda each: folder.Folder(tmp_path / "out", each)],
+        who={"model": MODEL, "version": 1},
+        top=3,
+        since_hours=None,
+    )
+    scored = parquet.read_table(tmp_path / "out/demand.parquet").to_pandas()
+    np.testing.assert_allclose(scored["expected"], ahead[..., 0].ravel(), rtol=1e-6)
+    last = str(np.datetime64(FIRST + WIDTH - 1, "D"))
+    said = {"columns": ["promotion"], "lacking": [], "not_learned": [], "until": last}
+    assert card["plan"] == said
+    assert f"the plan is read: promotion; later than {last} nothing is planned" in batch._text(card)
+
+    content = outlook.forecasts(workspace, [Served.of(MODEL, 1, exported)], "")
+    assert content["plan"] == said
+    for each in content["series"]:
+        periods = [period["expected"] for period in each["periods"]]
+        np.testing.assert_allclose(periods, ahead[int(each["id"]) - FIRST_ITEM, :, 0], atol=6e-3)
+
+
+def test_what_only_the_model_or_only_the_store_knows_of_a_plan_is_said(model: Forecaster, bare: Forecaster) -> None:
+    assert bare.reads(None) is None
+    assert bare.reads({"columns": ["flyer"], "last": "2026-01-01"}) == {
+        "columns": [],
+        "lacking": [],
+        "not_learned": ["flyer"],
+        "until": "2026-01-01",
+    }
+    lacking = model.reads(None)
+    assert lacking is not None and lacking["lacking"] == ["promotion"]
+    assert batch._planned(lacking) == [
+        "the model learned, and the store plans nothing of promotion: as usual on all days"
+    ]

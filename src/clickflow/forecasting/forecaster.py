@@ -140,6 +140,20 @@ class Forecaster:
         probability: Array = 1 / (1 + np.exp(-(shift + slope * odds(yes))))
         return probability
 
+    def reads(self, said: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Of a store whose card says this of its plan: `columns` that are read, those that were `learned` and the store
+        lacks, those that were `not_learned`, and the last day that is planned; None: neither has a plan.
+        """
+        learned, there = self.effects.names if self.effects else (), tuple((said or {}).get("columns", ()))
+        if not learned and not there:
+            return None
+        return {
+            "columns": [name for name in learned if name in there],
+            "lacking": [name for name in learned if name not in there],
+            "not_learned": [name for name in there if name not in learned],
+            "until": (said or {}).get("last"),
+        }
+
     def forecast(self, known: AsOf) -> Array:
         """Forecasts [s, h, 4] of series as of an origin; young ones drawn to what was known of their category. What is
         planned is taken off before and put on after.

@@ -125,6 +125,7 @@ def reported(paths: Paths, q: str) -> dict[str, Any]:
         **{name: card[name] for name in ("level", "step", "horizon", "from", "count")},
         "coverage": (past.get("preset") or {}).get("coverage_80"),
         "report": _which(folder),
+        "plan": None,
         "series": [
             {**row, "id": row[level], "periods": by_series[row[level]], "sold": sold[row[level]]} for row in rows
         ],
@@ -162,7 +163,9 @@ def _ahead(store: Path, paths: Paths, served: Served, q: str) -> dict[str, Any]:
         )
     rows = _selling(store, part, horizon, q)
     questions = visits.questions(store, part, rows[:SERIES])
-    answers = served.answers(questions) if questions else {}
+    split = open_split(store, part)
+    plan = split.plan and split.plan.of(split.plan.numbers(split, np.array(rows[:SERIES], np.int64)))
+    answers = served.answers(questions, plan) if questions else {}
     (ahead,) = (output.name for output in served.outputs if output.kind == "forecast")
     others = [output for output in served.outputs if output.kind == "probability"]
     series = []
@@ -193,6 +196,7 @@ def _ahead(store: Path, paths: Paths, served: Served, q: str) -> dict[str, Any]:
         "from": series[0]["periods"][0]["period"] if series else None,
         "count": len(rows),
         "coverage": _covered(paths, served, ahead),
+        "plan": served.artefact.session.forecaster.reads(card.plan),
         "means": {output.name: dict(output.head.means) for output in others},
         "series": series,
     }

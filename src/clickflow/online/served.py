@@ -26,6 +26,7 @@ from clickflow.online.near import Quality
 from clickflow.sequences import features
 from clickflow.sequences.features import FEATURES
 from clickflow.sequences.indexes import FIRST_ITEM, PADDING, UNKNOWN
+from clickflow.sequences.plan import Plan
 from clickflow.sequences.store import Bounds, PackedSplit
 from clickflow.sequences.units import UNITS
 
@@ -356,14 +357,17 @@ class Served:
         )
         return PackedSplit(Bounds(offsets[:-1], offsets[1:], offsets[1:], now), asks, **columns)
 
-    def answers(self, questions: Sequence[Question]) -> dict[str, npt.NDArray[np.float32]]:
+    def answers(self, questions: Sequence[Question], plan: Plan | None = None) -> dict[str, npt.NDArray[np.float32]]:
         """By output the answers [N, A] to N questions, as `Artefact.scores` gives them. NaN where nothing of a history
-        is read: there is no answer, see `empty`.
+        is read: there is no answer, see `empty`. `plan`: what is planned of the series asked about, of each its
+        `asked`.
         """
         read = [self.steps(question) for question in questions]
         there = [place for place, steps in enumerate(read) if steps]
         own = [questions[place] for place in there]
-        answers = self._answered([read[place] for place in there], own) if there else {}
+        if plan is not None and plan.asked is not None:
+            plan = plan.of(plan.asked[there])
+        answers = self._answered([read[place] for place in there], own, plan) if there else {}
         if len(there) == len(questions):
             return answers
         whole = {}
@@ -424,9 +428,10 @@ class Served:
         return shape[1] if isinstance(shape[1], int) else self.artefact.known
 
     def _answered(
-        self, read: Sequence[Sequence[Step]], questions: Sequence[Question]
+        self, read: Sequence[Sequence[Step]], questions: Sequence[Question], plan: Plan | None
     ) -> dict[str, npt.NDArray[np.float32]]:
         split, every = self._packed(read, questions), np.arange(len(questions))
+        split = split if plan is None else split.planned(plan)
         positions = last(split, every, self.artefact.max_length)
         return asking.answers(self.artefact, split, positions, every, self._translation(split))
 

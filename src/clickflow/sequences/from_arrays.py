@@ -98,7 +98,9 @@ def write_store(
             settings={unit.name: dict(settings)} if settings else {},
             files=files,
             clock=clock,
-            plan=None if plan is None else {"columns": list(plan.names)},
+            plan=None
+            if plan is None
+            else {"columns": list(plan.names), "last": str(np.datetime64(int(plan.stop.max()) - 1, "D"))},
         )
         write_card(fresh, card)
     return card

@@ -107,6 +107,10 @@ class PackedSplit:
         """The same sequences with other values in some columns."""
         return self._with(self.bounds, self._columns | columns)
 
+    def planned(self, plan: Plan) -> "PackedSplit":
+        """The same sequences under a plan."""
+        return PackedSplit(self.bounds, self.asks, self.horizon, plan, offsets=self._offsets, **self._columns)
+
     def latest(self, sequences: int) -> "PackedSplit":
         """The last so many sequences, of which there are more."""
         if self.bounds is not None:

@@ -157,7 +157,9 @@ def _batch(
         "partition_sequences": answering.size,
         "layout": LAYOUT,
     }
-    about = {**_as_of(store, card), "newest_event": iso(newest), "max_length": artefact.max_length}
+    plan = artefact.session.forecaster.reads(card.plan) if artefact.forecasts else None
+    about: dict[str, Any] = {"plan": plan} if plan else {}
+    about |= {**_as_of(store, card), "newest_event": iso(newest), "max_length": artefact.max_length}
     parts = sum(-(-card.splits[name].sequences // answering.size) for name in card.scored_parts)
     return Batch(key, parts + len(extra), schemas, about)
 
@@ -390,11 +392,26 @@ def _cast(columns: list[Any], schema: "pa.Schema") -> list[Any]:
     return [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
 
 
+def _planned(plan: Mapping[str, Any] | None) -> list[str]:
+    """What is to be said of the plan that forecasts read."""
+    if plan is None:
+        return []
+    lines = [f"the plan is read: {', '.join(plan['columns'])}; later than {plan['until']} nothing is planned"]
+    lines = lines if plan["columns"] else []
+    for name, why in (
+        ("lacking", "the model learned, and the store plans nothing of"),
+        ("not_learned", "the store plans, and the model did not learn,"),
+    ):
+        lines += [f"{why} {', '.join(plan[name])}: as usual on all days"] if plan[name] else []
+    return lines
+
+
 def _text(card: Mapping[str, Any]) -> str:
     within = f" with an event since {card['since'][:16].replace('T', ' ')} UTC" if card["since"] else ""
     amount = f"{card['sessions']:,} {card['unit'].removesuffix('s')}s"
     lines = [f"{card['model']}, version {card['version']}: {amount}{within}"]
     if "path" in card:
         lines += [f"  {Path(card['path']) / name}: {rows:,} rows" for name, rows in card["rows"].items()]
+    lines += [f"  {line}" for line in _planned(card.get("plan"))]
     lines += [f"  table {name}: {rows:,} rows, batch {card['batch']}" for name, rows in card.get("tables", {}).items()]
     return "\n".join(lines)

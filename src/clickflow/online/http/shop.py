@@ -81,10 +81,22 @@ class Series(Struct):
     periods: list[Ahead]
 
 
+class Planned(Struct):
+    """What a champion reads of the plan of its store: `columns`; those that it learned and the plan lacks, those that
+    it did not learn, all of which are as usual; `until`: the last day that is planned, later ones have no plan.
+    """
+
+    columns: list[str]
+    lacking: list[str]
+    not_learned: list[str]
+    until: str | None
+
+
 class Forecasts(Struct):
     """The largest series. `level`: what a series is of; `step`: day or week; `coverage`: the share of
-    past values within the bounds, where it was measured; `model`, `version`: who forecasts, a champion; none: what
-    `clickflow demand` left, and `report` says which, by the hash in its `_hashes.json` (`seal`).
+    past values within the bounds, where it was measured; `plan`: of promotions and prices, where there is one; `model`,
+    `version`: who forecasts, a champion; none: what `clickflow demand` left, and `report` says which, by the hash in
+    its `_hashes.json` (`seal`).
     """
 
     level: str
@@ -94,6 +106,7 @@ class Forecasts(Struct):
     """Of all series."""
     series: list[Series]
     coverage: float | None = None
+    plan: Planned | None = None
     model: str | None = None
     version: int | None = None
     report: str | None = None

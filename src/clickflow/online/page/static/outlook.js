@@ -68,6 +68,18 @@ function drawSegments(section, head, reply) {
   );
 }
 
+function planned(plan) {
+  if (!plan) return null;
+  const names = (of) => plan[of].join(", ");
+  return [
+    plan.columns.length ? t("forecasts.plan", { names: names("columns"), day: day(plan.until) }) : null,
+    plan.lacking.length ? t("forecasts.lacking", { names: names("lacking") }) : null,
+    plan.not_learned.length ? t("forecasts.notlearned", { names: names("not_learned") }) : null,
+  ]
+    .filter(Boolean)
+    .map((text) => h("p", { class: "soft" }, text));
+}
+
 function drawForecasts(section, head, first) {
   let reply = first;
   let chosen = reply.series[0]?.id;
@@ -149,6 +161,7 @@ function drawForecasts(section, head, first) {
         reply.coverage === null ? null : t("forecasts.worth", { share: percent(reply.coverage) }),
         reply.sources.length < 2 && reply.model ? t("answer.by", { model: reply.model, n: String(reply.version) }) : null,
       ),
+      planned(reply.plan),
       h("div", { class: "series2" }, h("div", {}, h("label", { for: "series" }, t("forecasts.find")), h("input", { id: "series", type: "search", value: q, oninput: (event) => ((q = event.target.value.trim()), soon()) }), list), pane),
     );
     drawList();

@@ -250,6 +250,9 @@ export const TABLE = {
   "forecasts.falls": ["falls", "下降"],
   "forecasts.rises": ["rises", "上升"],
   "forecasts.not sure": ["not sure", "不确定"],
+  "forecasts.plan": ["The plan is read ({names}); after {day} nothing is planned.", "已读取计划（{names}）；{day} 之后没有计划。"],
+  "forecasts.lacking": ["The model learned {names}; this plan lacks it.", "模型学过 {names}，而此计划中没有。"],
+  "forecasts.notlearned": ["The model did not learn {names} of the plan.", "计划中的 {names} 模型未学过。"],
   "forecasts.worth": [
     "Of the past values {share} lay in such a band, where it aims at 80%.",
     "过去有 {share} 的数值落在这样的区间内（目标为 80%）。",
