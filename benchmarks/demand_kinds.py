@@ -117,11 +117,12 @@ def levels(step: Step, seed: int) -> Iterator[tuple[str, Array, Array | None]]:
 
 def christmas(draw: np.random.Generator) -> tuple[Panel, int]:
     """Three years of weeks that end at Christmas, before which more is sold, and after which less."""
-    weeks = START + 7 * np.arange(3 * 52)
-    day = (weeks - weeks.astype("datetime64[Y]").astype("datetime64[D]")).astype(int)
+    days = START + np.arange(3 * 52 * 7)
+    day = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(int)
     peak = np.where((day >= 325) & (day < 358), 2.5, np.where(day >= 358, 0.5, 1.0))
-    values = usual(draw) * peak ** draw.uniform(0.3, 1.3, (SERIES, 1))
-    end = int(np.flatnonzero(day >= 355)[-1]) + 1
+    of_days = peak ** draw.uniform(0.3, 1.3, (SERIES, 1))
+    values = usual(draw) * of_days.reshape(SERIES, -1, 7).mean(2)  # a week of both is of both
+    end = int(np.flatnonzero(day[::7] >= 355)[-1]) + 1
     return Panel(sold(draw, values)[:, :end], "week", START), HORIZON["week"]
 
 

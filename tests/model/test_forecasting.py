@@ -280,6 +280,34 @@ def test_a_backtest_at_which_no_series_runs_is_none() -> None:
     assert np.isfinite(ensemble.fit(relay, HORIZON).forecast(relay.rows(np.array([1])))).all()
 
 
+@pytest.mark.parametrize(("step", "year"), [("day", 364), ("week", 52)])
+def test_a_peak_of_the_year_is_asked_about_a_year_before_and_a_quiet_time_is_not(step: Any, year: int) -> None:
+    periods, horizon = 2 * year + year // 2 + 20, year // 13
+    rng, time = np.random.default_rng(0), np.arange(periods)
+    week = 1 + 0.6 * np.sin(time * 2 * np.pi / 7) if step == "day" else np.ones(periods)
+    ahead = (time - periods) % year < horizon
+    quiet = Panel(rng.poisson(20 * week, (8, periods)).astype(float), step, np.datetime64("2023-01-02"))
+    peak = replace(quiet, values=quiet.values * np.where(ahead, 2, 1))
+    assert backtests.plan(peak, horizon).year == periods - year
+    assert backtests.plan(quiet, horizon).year is None
+    assert backtests.plan(replace(peak, values=peak.values[:, year // 2 :]), horizon).year is None, "too short"
+    gone = replace(peak, values=np.where(time < periods - year, np.nan, peak.values))
+    assert backtests.plan(gone, horizon).year is None, "none is as old"
+
+
+def test_weeks_before_christmas_are_forecast_as_the_year_before_was() -> None:
+    rng, periods = np.random.default_rng(1), 152
+    peak = np.where((np.arange(periods + HORIZON) - periods) % 52 < HORIZON, 3.0, 1.0) ** rng.uniform(0.5, 1.2, (24, 1))
+    values = rng.poisson(rng.lognormal(3, 1, (24, 1)) * peak).astype(float)
+    shop = Panel(values[:, :periods], "week", np.datetime64("2023-01-02"))
+    came = values[:, periods:]
+    with pytest.MonkeyPatch.context() as patch:
+        loss = scores.pinball(came, ensemble.fit(shop, HORIZON).forecast(shop)).sum()
+        patch.setattr(backtests, "LONG", 9.0)
+        without = scores.pinball(came, ensemble.fit(shop, HORIZON).forecast(shop)).sum()
+    assert loss < 0.95 * without
+
+
 def test_backtests_of_very_many_series_ask_some_of_each_group_and_the_longest() -> None:
     few = shop()
     np.testing.assert_array_equal(groups.drawn(few), np.arange(12))

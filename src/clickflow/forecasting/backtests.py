@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from clickflow.forecasting.factor import index
 from clickflow.forecasting.groups import SHORT
-from clickflow.forecasting.panel import Panel
+from clickflow.forecasting.lags import YEAR
+from clickflow.forecasting.panel import Panel, longest
 
 BACKTESTS = 4
 """Origins before the end, where there are so many."""
@@ -11,6 +15,13 @@ BRIEF = 5
 """Periods before the first origin of a panel that is too short for others."""
 BEFORE = {"day": (2, 3), "week": (79, 100), "month": (2, 3)}
 """Share of the panel that lies before the first of them: weeks have few years, and half a year less is another past."""
+
+LONG = 2.5
+"""Years of days or weeks from which on one of them may ask about the same time of the year; those of months do."""
+WEEK = 7
+"""Days whose mean is read, as no day of the week is a peak."""
+MOVED = 0.2
+"""By so much, as a logarithm, all series together are then above or below what they were before, in the mean."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class Backtests:
     `spread`: whether the spread is, of many units and of few.
     `few`: whether a spread of few units is another than one of many.
     `then`: whether a series is asked about in the group that it was of at the origin, or in that of now.
+    `year`: an origin a year before the end, which asks about the time of the year that is asked about now; or None.
     """
 
     origins: tuple[int, ...] = ()
@@ -30,13 +42,15 @@ class Backtests:
     spread: tuple[bool, bool] = (False, False)
     few: bool = False
     then: bool = False
+    year: int | None = None
 
 
 def plan(known: Panel, horizon: int) -> Backtests:
     """The best ones that the panel has room for; without an origin where it has none."""
     if origins := whole(known, horizon):
         spread, months = (True, True), known.step == "month"  # days and weeks have backtests enough
-        return Backtests(origins, apart(origins, horizon), weights=True, spread=spread, few=months, then=True)
+        far, a_year = apart(origins, horizon), year(known, horizon)
+        return Backtests(origins, far, weights=True, spread=spread, few=months, then=True, year=a_year)
     if origins := whole(known, horizon, seasons=False):
         return Backtests(origins, apart(origins, horizon), spread=(False, True), few=True)
     if origins := brief(known, horizon):
@@ -44,6 +58,20 @@ def plan(known: Panel, horizon: int) -> Backtests:
         many, of_few = True, False  # `fit_least` says more of few
         return Backtests(origins, horizons, weights=True, spread=(many, of_few), few=True)
     return Backtests()
+
+
+def year(known: Panel, horizon: int) -> int | None:
+    """The origin a year before the end, where years enough lie before it and all series together moved after it; None
+    where not, as of a quiet time the last origins say more.
+    """
+    at, width = known.periods - YEAR[known.step], WEEK if known.step == "day" else 1
+    span = max(horizon // width, 1) * width
+    if known.step == "month" or longest(known) < LONG * YEAR[known.step] or span > YEAR[known.step]:
+        return None
+    together = np.maximum(index(known.values), 1e-9)
+    after = together[at : at + span].reshape(-1, width).mean(1)
+    moved = np.abs(np.log(after / together[at - span : at].mean())).mean()
+    return at if moved > MOVED and len(known.running(at)) else None
 
 
 def apart(origins: tuple[int, ...], horizon: int) -> float:

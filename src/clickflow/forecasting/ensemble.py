@@ -4,7 +4,7 @@ The quantiles of all are averaged (Lichtendahl, Grushka-Cockayne and Winkler 201
 series is of (fast, intermittent, short) and of the level, then moved to where the last periods say that they belong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -261,7 +261,11 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     models = models.only(early.names)
     methods = (*PARTS, *models.names)
     prior = dict.fromkeys(GROUPS, PRIOR_YOUNG) if young(known) else PRIOR
-    answers = ask(known, horizon, look, early, methods)
+    asked = [(origin, early) for origin in look.origins]
+    if look.year is not None:
+        before = learn(as_of(known, look.year), horizon, seed, network)
+        asked += [(look.year, before)] if before.names == early.names else []
+    answers = ask(known, horizon, look, asked, methods)
     mixes = {
         group: chosen(answers.get(group), look, _prior(prior[group], methods), OUTSIDE[group], known.step, whole)
         for group in GROUPS
@@ -292,19 +296,21 @@ class Answers:
     forecasts: Array
 
 
-def ask(known: Panel, horizon: int, look: Backtests, early: Models, methods: tuple[str, ...]) -> dict[str, Answers]:
-    """By group what all backtests answer; no group that hardly a series is in, or that sold nothing. `early`: what had
-    learned at the first of them.
+def ask(
+    known: Panel, horizon: int, look: Backtests, asked: Sequence[tuple[int, Models]], methods: tuple[str, ...]
+) -> dict[str, Answers]:
+    """By group what all backtests answer; no group that hardly a series is in, or that sold nothing. `asked`: origins,
+    and what had learned at each, or before it.
     """
     if not look.origins:
         return {}
     judged = known.rows(drawn(known))
     judged = replace(judged, cycle=as_of(known, look.origins[0]).season)  # the one that what learned there knows
     actual, forecasts, then, now = [], [], [], []
-    for origin in look.origins:
+    for origin, models in asked:
         before, came = as_of(judged, origin), judged.following(origin, horizon)
         actual.append(np.pad(came, ((0, 0), (0, horizon - came.shape[1])), constant_values=np.nan))
-        forecasts.append(candidates(before, horizon, early, methods))
+        forecasts.append(candidates(before, horizon, models, methods))
         then.append(groups(before))
         now.append(groups(judged)[judged.running(origin)])
     of_all = Answers(np.concatenate(actual), np.concatenate(forecasts, 1))
