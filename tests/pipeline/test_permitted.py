@@ -34,6 +34,7 @@ REFUSED: dict[str, Any] = {
     "source.sql_url_env": "HOME",
     "source.sql_query": "passwords",
     "evaluation.baselines": [],
+    "sequences.series.plan": "other.csv",
     "quality.max_quarantine_share": 1.0,
     "source.path": "https://10.0.0.1/log.csv",
 }
