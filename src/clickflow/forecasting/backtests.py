@@ -16,7 +16,7 @@ BRIEF = 5
 BEFORE = {"day": (2, 3), "week": (79, 100), "month": (2, 3)}
 """Share of the panel that lies before the first of them: weeks have few years, and half a year less is another past."""
 
-LONG = 2.5
+LONG = 2.1
 """Years of days or weeks from which on one of them may ask about the same time of the year; those of months do."""
 WEEK = 7
 """Days whose mean is read, as no day of the week is a peak."""
