@@ -12,8 +12,10 @@ import yaml
 from numpy.typing import NDArray
 from pyarrow import parquet
 from test_series_models import DAYS, HORIZON, MODEL, ORIGINS, SERIES, START, call, store
+from typer.testing import CliRunner
 
 import mlflow_database
+from clickflow import cli
 from clickflow.artefact.artefact import load
 from clickflow.artefact.series import Forecasting
 from clickflow.forecasting import forecaster, scores
@@ -194,7 +196,10 @@ def workspace(root: Path, shop: Path) -> Paths:
         patch.chdir(shop)
         patch.setenv("CLICKFLOW_HOME", str(shop / "home"))
         mlflow_database.empty_into(paths.home)
-        for verb in ("train", "export", "evaluate"):
+        ended = CliRunner().invoke(cli.app, ["train", MODEL])
+        assert ended.exception is None, ended.output
+        assert f"{MODEL}: the plan: promotion: 2." in ended.stderr
+        for verb in ("export", "evaluate"):
             call(verb, MODEL, as_json=False)
     return paths
 

@@ -105,6 +105,15 @@ class Effects:
         return out
 
 
+def said(described: Mapping[str, Mapping[str, float]]) -> str:
+    """What `Effects.described` gives, in words."""
+    return "; ".join(
+        f"{'a price a tenth lower' if name == PRICE else name}: {effect['times']:g} times as much is sold "
+        f"({effect['low']:g} to {effect['high']:g})"
+        for name, effect in described.items()
+    )
+
+
 def of_panel(known: Panel, horizon: int, plan: of_days.Plan, series: Array) -> Plan:
     """What is planned of a panel whose series have these numbers, and of the horizon ahead; a period of several days
     has the mean of its days.

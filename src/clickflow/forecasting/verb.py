@@ -14,7 +14,6 @@ from clickflow.forecasting.planned import Plan, Planned
 from clickflow.forecasting.shop import Level, Series
 from clickflow.forecasting.stock import Costs
 from clickflow.params.schema import Params
-from clickflow.sequences.plan import PRICE
 from clickflow.system import console, integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import check_folder, replacing, write_json
@@ -272,11 +271,7 @@ def _planned(result: dict[str, Any]) -> str:
     """What the plan did, and whether it helps."""
     if "plan" not in result:
         return ""
-    said = "; ".join(
-        f"{'a price a tenth lower' if name == PRICE else name}: {effect['times']:g} times as much is sold "
-        f"({effect['low']:g} to {effect['high']:g})"
-        for name, effect in result["plan"]["effects"].items()
-    )
+    said = planned.said(result["plan"]["effects"])
     loss, other = (result["past"][name]["weighted_quantile_loss"] for name in ("preset", UNPLANNED))
     share = round(100 * (1 - loss / other)) if other else 0
     less = f"{abs(share)}% {'less' if share > 0 else 'more'} than" if share else "as large as"

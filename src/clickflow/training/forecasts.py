@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from clickflow.forecasting import forecaster, scores
+from clickflow.forecasting import forecaster, planned, scores
 from clickflow.forecasting.forecaster import AsOf, Forecaster
 from clickflow.heads import HEADS
 from clickflow.heads.head import NOTHING
@@ -46,6 +46,8 @@ def train_forecaster(params: Params, paths: Paths, name: str, track: Callable[..
         f"{trained.model.step}s, trained in {seconds:,.0f} s; weighted quantile loss of what was learned: "
         f"{trained.record['train']['loss']:.4f}"
     )
+    if trained.model.effects is not None:
+        console.say(f"{name}: the plan: {planned.said(trained.model.effects.described())}")
 
 
 @dataclass(frozen=True)
