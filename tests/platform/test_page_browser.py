@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import psutil
 import pytest
-from page_reader import DESK, PHONE, Reader
+from page_reader import DESK, PATIENCE, PHONE, Reader
 from playwright import sync_api
 from playwright.sync_api import expect
 from test_serving import Server, crown
@@ -211,6 +211,76 @@ def test_a_visit_is_found_read_and_asked_why_and_what_if(reader: Reader) -> None
     page.get_by_role("button", name="Try it").click()
     reader.settled()
     assert page.locator("ol.ranked .what b").first.inner_text() != first, "what it says would change it does"
+
+
+def test_what_a_change_shows_is_what_the_api_answers_of_that_history(reader: Reader, served: Server) -> None:
+    """A step added, its action and item changed, another removed: each time the page shows the numbers of a question
+    about the history that it then is.
+    """
+    page = reader.page
+    asked: list[dict[str, Any]] = []
+
+    def listen(request: sync_api.Request) -> None:
+        if request.url.endswith("/v1/console/answers"):
+            asked.append(request.post_data_json)
+
+    page.on("request", listen)
+    reader.see(f"session/{VISIT}")
+    history = [{**step} for step in asked[-1]["history"]]
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.{1 if value >= 0.00995 else 2}f}%"
+
+    def check(expected: list[dict[str, Any]]) -> None:
+        reader.settled()
+        named = [(step["item"], step["action"]) for step in expected]
+
+        def newest() -> dict[str, Any] | None:  # the page asks about the history as it was, too
+            own = (body for body in asked[-2:] if [(step["item"], step["action"]) for step in body["history"]] == named)
+            return next(own, None)
+
+        for _ in range(PATIENCE // 100):
+            if (body := newest()) is not None:
+                break
+            page.wait_for_timeout(100)
+        assert body is not None, named
+        about = {"model": body["model"], "history": body["history"], "now": body.get("now")}
+        right = served.client.post("/v1/predict", json={**about, "k": 10}).json()["answers"]
+        items = right["next_item"]["items"]
+        shown = page.locator("ol.ranked > li")
+        expect(shown.locator(".what b")).to_have_text([item["item"] for item in items])
+        expect(shown.locator(".numbers strong")).to_have_text([percent(item["score"]) for item in items])
+        expect(page.locator(".headline strong")).to_have_text(percent(right["purchase"]["probability"]))
+
+    check(history)
+    page.locator("select[data-key=action]").select_option("cart")
+    changed = {**history[-1], "action": "cart"}
+    assert changed != history[-1]
+    check([*history[:-1], changed])
+    page.get_by_role("button", name="Undo all").click()
+    check(history)
+    page.get_by_role("button", name="Add a step after it").click()
+    box = page.get_by_role("combobox", name="Item")
+    box.fill("21")
+    expect(page.get_by_role("listbox").get_by_role("option").first).to_contain_text("21")
+    box.press("Enter")
+    added = [*history, {"item": "21", "action": "view"}]
+    check(added)
+    page.locator("select[data-key=action]").select_option("cart")
+    added[-1] = {"item": "21", "action": "cart"}
+    check(added)
+    box = page.get_by_role("combobox", name="Item")
+    box.fill("9")
+    expect(page.get_by_role("listbox").get_by_role("option").first).to_contain_text("9")
+    box.press("Enter")
+    added[-1] = {"item": "9", "action": "cart"}
+    check(added)
+    page.get_by_role("button", name="Undo all").click()
+    check(history)
+    page.get_by_role("button", name="Remove").click()
+    reader.settled()
+    page.locator("ol.steps > li").nth(1).get_by_role("button").first.click()  # the step before: as if the last were not
+    check(history[:-1])
 
 
 def test_what_is_below_the_reasons_stays_where_it_is_while_others_are_awaited(reader: Reader) -> None:
