@@ -1,10 +1,11 @@
 """Real processes: two promotions at once, and promotions killed with SIGKILL between any two of their effects."""
 
+import contextlib
 import functools
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -24,39 +25,47 @@ def processes() -> ForkServerContext:
     return forks.context()
 
 
-def promoting(root: str, home: str, start: Any) -> None:
-    """In a process of its own: promote, and end with 0 (done) or 2 (refused)."""
+def promoting(root: str, home: str, start: Any, pipe: Any) -> None:
+    """In a process of its own: promote each time that a word comes, and answer `promoted` or `refused`."""
     os.environ["CLICKFLOW_HOME"] = home
     paths = Paths(Path(root))
-    start.wait()
-    try:
-        promote.run(params_of(paths), paths, [MODEL], as_json=True)
-    except UsageError:
-        os._exit(2)
+    while pipe.recv() == "promote":
+        params = params_of(paths)
+        start.wait()
+        try:
+            promote.run(params, paths, [MODEL], as_json=True)
+            pipe.send("promoted")
+        except UsageError:
+            pipe.send("refused")
 
 
 def test_two_promotions_at_once_leave_one_champion(tmp_path: Path, root: Path, processes: ForkServerContext) -> None:
     """Both were judged against the same champion: the first ships, the second is refused; again and again."""
     home = with_store(workspace(tmp_path / "a", root)).home
+    start, pair = processes.Barrier(2), []
+    for name in ("a", "b"):
+        ours, theirs = processes.Pipe()
+        given = (str(tmp_path / name), str(home), start, theirs)
+        pair.append((processes.Process(target=promoting, args=given), ours))
+        pair[-1][0].start()
+        theirs.close()
     for turn in range(3):
         before = state(Paths(tmp_path / "a"))["standing"].champion if turn else 0
-        start = processes.Barrier(2)
-        pair = []
         for name in ("a", "b"):
-            paths = workspace(tmp_path / name, root, champion=before)
-            candidate(paths, f"{name} {turn}", champion=before)
-            pair.append(processes.Process(target=promoting, args=(str(paths.root), str(home), start)))
-        for process in pair:
-            process.start()
-        for process in pair:
-            process.join()
-        assert {process.exitcode for process in pair} == {0, 2}
+            candidate(workspace(tmp_path / name, root, champion=before), f"{name} {turn}", champion=before)
+        for _, pipe in pair:
+            pipe.send("promote")
+        assert {pipe.recv() for _, pipe in pair} == {"promoted", "refused"}
         registry = state(Paths(tmp_path / "a"))
         standing = registry["standing"]
         assert (standing.champion, standing.previous) == (turn + 1, before)
         assert registry["aliases"]["champion"] == turn + 1
         assert registry["aliases"].get("previous", 0) == before
         assert registry["actions"][-2:] == [("promote", turn + 1), ("refuse", 0)]
+    for process, pipe in pair:
+        pipe.send("enough")
+        process.join()
+        assert process.exitcode == 0
 
 
 EFFECTS = (
@@ -97,21 +106,53 @@ def counting(act: Callable[[Callable[[str], None]], None]) -> None:
     before(ledger, "append", after=True)
 
 
-def killed(verb: str, root: str, home: str, at: int, report: Any) -> None:
-    """In a process of its own: end by SIGKILL at the `at`-th effect; report each effect's name."""
-    os.environ["CLICKFLOW_HOME"] = home
-    paths = Paths(Path(root))
-    count = 0
+def killed(verb: str, root: str, begun: str, report: Any) -> None:
+    """In a process of its own: do it once, undisturbed, so that all is loaded; then in a fork for each effect, on a
+    copy of the home that ends by SIGKILL there. Report of each, and of a last one that does it all, the effects' names,
+    and whether it was done.
+    """
+    paths, home = Paths(Path(root)), Path(begun)
 
-    def act(name: str) -> None:
-        nonlocal count
-        report.send(name)
-        if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        count += 1
+    def copied(name: str) -> None:
+        os.environ["CLICKFLOW_HOME"] = str(shutil.copytree(home, home.with_name(name)))
 
-    counting(act)  # type: ignore[arg-type]
+    copied("undisturbed")
     do(verb, paths)
+    for at in range(100):
+        copied(f"home {at}")
+        if child := os.fork():
+            done = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            report.send(done)
+            if done != -signal.SIGKILL:
+                return
+            continue
+        count = 0
+
+        def act(name: str, at: int = at) -> None:
+            nonlocal count
+            report.send(name)
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+
+        counting(act)  # type: ignore[arg-type]
+        try:
+            do(verb, paths)
+            os._exit(0)
+        finally:
+            os._exit(1)
+
+
+def reported(receiver: Any) -> Iterator[tuple[int, list[str]]]:
+    """How each fork of `killed` ended, and the effects that it came to."""
+    effects: list[str] = []
+    with contextlib.suppress(EOFError):
+        while True:
+            if isinstance(word := receiver.recv(), int):
+                yield word, effects
+                effects = []
+            else:
+                effects.append(word)
 
 
 def do(verb: str, paths: Paths) -> None:
@@ -132,26 +173,21 @@ def test_killed_between_any_two_effects_and_called_again(
         candidate(paths, content, champion=version)
         if verb == "rollback" or version == 0:
             do("promote", paths)
-    begun, effects = paths.home, list[str]()
-    for at in range(100):
-        home = tmp_path / f"home {at}"
-        shutil.copytree(begun, home)
-        monkeypatch.setenv("CLICKFLOW_HOME", str(home))
+    begun = shutil.copytree(paths.home, tmp_path / "begun")
+    receiver, sender = processes.Pipe(duplex=False)
+    process = processes.Process(target=killed, args=(verb, str(paths.root), str(begun), sender))
+    process.start()
+    sender.close()
+    said = list(reported(receiver))
+    process.join()
+    assert process.exitcode == 0
+    assert said[-1][0] == 0
+    for at, (ended, effects) in enumerate(said):
+        monkeypatch.setenv("CLICKFLOW_HOME", str(tmp_path / f"home {at}"))
         if at and verb == "rollback":
             candidate(paths, "three", champion=2)
-        receiver, sender = processes.Pipe(duplex=False)
-        process = processes.Process(target=killed, args=(verb, str(paths.root), str(home), at, sender))
-        process.start()
-        sender.close()
-        process.join()
-        done = process.exitcode == 0
-        assert process.exitcode in (0, -signal.SIGKILL)
-        effects = []
-        while receiver.poll():
-            try:
-                effects.append(receiver.recv())
-            except EOFError:
-                break
+        assert ended in (0, -signal.SIGKILL)
+        done = ended == 0
         middle = state(paths)
         if not done and (verb == "promote" or "after append" not in effects):
             do(verb, paths)
@@ -166,8 +202,5 @@ def test_killed_between_any_two_effects_and_called_again(
         assert registry["anchored"], effects
         assert sum(action == verb for action, _ in registry["actions"]) == (2 if verb == "promote" else 1), effects
         assert middle["standing"].champion in (1 if verb == "promote" else 3, 2)
-        if done:
-            break
-    assert done
     assert {"append", "after append", "set_registered_model_alias"} <= set(effects)
     assert at == len(effects), "it was killed at every effect"
