@@ -6,9 +6,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import duckdb  # noqa: F401  # for all processes
-import pyarrow.parquet  # noqa: F401
-
 from clickflow.events.ingest import ingest
 from clickflow.params.file import load
 from clickflow.system.paths import Paths
@@ -16,7 +13,13 @@ from killing import killed
 
 
 def main(before: Path, work: Path, count: int) -> None:
-    """Kill at `count` places from the first to the last, each in a copy of the workspace `before`."""
+    """Kill at `count` places from the first to the last, each in a copy of the workspace `before`.
+
+    Once is ingested before, so that no process that is forked has anything to import or to prepare.
+    """
+    first = shutil.copytree(before, work / "first")
+    ingest(load(first / "params.yaml"), Paths(first))
+    shutil.rmtree(first)
 
     def ingested(at: int) -> int:
         here = shutil.copytree(before, work / f"at-{at}")

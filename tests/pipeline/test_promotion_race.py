@@ -46,7 +46,7 @@ def test_two_promotions_at_once_leave_one_champion(tmp_path: Path, root: Path, p
     for name in ("a", "b"):
         ours, theirs = processes.Pipe()
         given = (str(tmp_path / name), str(home), start, theirs)
-        pair.append((processes.Process(target=promoting, args=given), ours))
+        pair.append((processes.Process(target=promoting, args=given, daemon=True), ours))  # ends with the test
         pair[-1][0].start()
         theirs.close()
     for turn in range(3):
