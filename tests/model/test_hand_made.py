@@ -11,13 +11,14 @@ import yaml
 
 from clickflow import features
 from clickflow.artefact import asking, checks, export
+from clickflow.artefact.alone import alone
 from clickflow.artefact.artefact import load
 from clickflow.artefact.windows import of_split
 from clickflow.models.hand_made import HandMade, placed
 from clickflow.models.saved import load_trained
 from clickflow.params.file import check
 from clickflow.sequences.store import open_split, read_card
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths
 from clickflow.training import stage
 
@@ -28,7 +29,7 @@ MODEL = "next_step"
 def raw(root: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     model = content["models"][MODEL]
-    model["heads"] = {"exit": {}}
+    model["heads"] = {"next_item": {}, "exit": {}}
     model["encoder"] |= {"units": 8, "hand_made": True}
     model["budget"] = {"epochs": 2, "batch_tokens": 128, "max_length": 8}
     return content
@@ -72,6 +73,18 @@ def test_a_network_that_reads_them_ships(raw: dict[str, Any], tmp_path: Path, mo
     others = asking.answers(artefact, dearer, positions, every, one_to_one)["exit"]
     assert not np.allclose(answers, others), "prices are read by hand-made features alone"
     np.testing.assert_allclose(np.exp(answers).sum(1), 1, atol=1e-5)
+    ranking, ending = (alone(artefact, name) for name in ("next_item", "exit"))
+    assert (ranking.features, ending.features) == ((), artefact.features), "rankings read no hand-made features"
+    whole = asking.answers(artefact, split, positions, every, one_to_one)
+    for part in (ranking, ending):
+        (name,) = part.outputs
+        own = asking.answers(part, split, positions, every, one_to_one)
+        assert own.keys() == {name}
+        np.testing.assert_array_equal(own[name], whole[name])
+    model = paths.exported(MODEL) / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"?")
+    with pytest.raises(DataError, match="has changed since it was loaded"):
+        alone(artefact, "exit")
 
 
 def test_steps_that_augmentation_changes_are_an_error(raw: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import asking
+from clickflow.artefact.alone import alone
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.vectors import vectors
 from clickflow.artefact.windows import batch
@@ -97,6 +98,7 @@ def _weights(test: HeldOut, artefact: Artefact, answered: Answers, seed: int) ->
     rows = np.sort(draw.permutation(rows)[:most])
     if len(rows) < 2:
         return None
+    artefact = alone(artefact, answered.output.name)
     questions = _Inputs(test, artefact, answered.at[rows])
     target = answered.target[rows]
 
