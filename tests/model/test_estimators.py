@@ -134,6 +134,25 @@ def test_a_blend_knows_the_day_on_which_a_bill_was_due() -> None:
     assert inside > 4 * after
 
 
+def test_sharp_trees_are_in_a_blend_of_customers_where_they_earn_it_alone() -> None:
+    """Bills are due on a day; or it is the longer ago, the likelier, which regressions say better."""
+    random = np.random.default_rng(0)
+    days = random.uniform(0, 400, (6000, 1)).astype(np.float32)
+    times = random.integers(0, 10, 6000) * 30 * DAY
+    sharp = np.where((days[:, 0] > 200) & (days[:, 0] < 204), 0.95, 0.05)
+    smooth = 1 / (1 + (days[:, 0] / 100) ** -2)
+
+    def weight(likely: Array, when: Array | None) -> float:
+        yes = (random.random(6000) < likely).astype(np.float64)
+        given: dict[str, Any] = {"kind_of_answer": "probability", "times": when, "params": QUICK}
+        estimator = estimators.fit("blend", days, yes, **given)
+        return dict(zip(estimator.members, estimator.weights, strict=True))["sharp"]
+
+    assert weight(sharp, times) > 0.3
+    assert weight(smooth, times) < 0.01
+    assert weight(smooth, None) > 0.05, "of visits, which are not asked about as of days, all members have a part"
+
+
 def test_trees_send_values_beside_a_threshold_to_the_same_leaf() -> None:
     import onnxruntime
 

@@ -98,6 +98,10 @@ SHARP = {"feature_share": 1.0, "row_share": 1.0, "leaf_l2": 0.001, "bins": 255, 
 """And in `sharp`: nothing is left to chance, and thresholds are fine. Who is billed every month is gone a few
 days after the day on which the bill was due.
 """
+PRICES = {"sharp": 0.001}
+"""What a unit of a member's weight costs, in nats, where members are weighed on other days too: it is in the blend of
+shops whose habits are sharp, and not of others, whose days it learns (docs/decisions/0030-a-price-of-sharp-trees.md).
+"""
 TREES: dict[str, dict[str, Any]] = {"boosting": {}, "shallow": SHALLOW, "sharp": SHARP}
 """By member that is of boosted trees, the params of its own."""
 ANSWERS = ("probability", "classes", "amount")
@@ -217,7 +221,11 @@ def _fit(
     judged = np.flatnonzero(~np.isnan(scores[0, :, 0]))
     if len(members) > 1 or kind_of_answer == "amount":
         share, bias, levels = blending.blend(
-            scores[:, judged], problem.part(judged), float(settings["shrinkage"]), other_days[judged]
+            scores[:, judged],
+            problem.part(judged),
+            float(settings["shrinkage"]),
+            other_days[judged],
+            [PRICES.get(member, 0.0) if problem.times is not None else 0.0 for member in members],
         )
     else:
         share, bias, levels = (1.0,) * len(members), 0.0, None

@@ -1,5 +1,7 @@
 """How members are weighed, and how quantiles follow from an expected amount: both from answers that no member saw."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from clickflow.models.estimators import levels
@@ -16,21 +18,25 @@ SMALLEST_BIN = 50
 
 
 def blend(
-    scores: Array, problem: Problem, shrinkage: float, other_days: Array
+    scores: Array, problem: Problem, shrinkage: float, other_days: Array, prices: Sequence[float] = ()
 ) -> tuple[tuple[float, ...], float, Levels | None]:
     """Weights [M], none negative, and a bias: of least loss over scores [M, N, S]; and the levels of the moments of
     asking, where the problem has times, which are fitted beside them and lie around 0.
 
     The loss is the mean log loss, of amounts the Tweedie deviance, plus `shrinkage` times the squared distance from
-    equal weights that sum to 1. `other_days` [N] says which rows were scored by what had learned from other days: they
-    count `OTHER_DAYS` times, for what is asked later is always of another day.
+    equal weights that sum to 1. A member whose price [M] is above 0 has no part in these: it costs that loss a unit of
+    its weight, and is left out where it does not earn it (Tibshirani 1996). `other_days` [N] says which rows were
+    scored by what had learned from other days: they count `OTHER_DAYS` times, for what is asked later is always of
+    another day.
     """
     from scipy.optimize import minimize
 
     members = len(scores)
     w = problem.weights * np.where(other_days, OTHER_DAYS, 1.0)
     w = w / w.sum()
-    equal = 1 / members
+    price = np.array(prices or [0.0] * members)
+    free = price == 0
+    equal, pull = np.where(free, 1 / max(int(free.sum()), 1), 0.0), np.where(free, shrinkage, 0.0)
     days, which = levels.moments(problem.times, problem.width) or (np.empty(0), np.zeros(len(problem), np.int64))
     shares = np.bincount(which, w)[: len(days)]
 
@@ -49,10 +55,11 @@ def blend(
         total = w * slope.sum(axis=1)
         of_bias = float(total.sum()) if problem.width == 1 else 0.0
         of_days = np.bincount(which, total)[: len(days)] + 2 * levels.L2 * shares * own
-        gradient = np.array([*(np.array(slopes) + 2 * shrinkage * away), of_bias, *of_days])
-        return float((w * each).sum() + shrinkage * (away**2).sum() + levels.L2 * shares @ own**2), gradient
+        gradient = np.array([*(np.array(slopes) + 2 * pull * away + price), of_bias, *of_days])
+        held = pull @ away**2 + price @ values[:members] + levels.L2 * shares @ own**2
+        return float((w * each).sum() + held), gradient
 
-    start = np.array([equal] * members + [0.0] * (1 + len(days)))
+    start = np.array([*equal, *[0.0] * (1 + len(days))])
     bounds: list[tuple[float | None, float | None]] = [(0.0, 2.0)] * members + [(None, None)] * (1 + len(days))
     optimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     share, bias = tuple(float(value) for value in optimum[:members]), float(optimum[members])
