@@ -222,7 +222,7 @@ def test_what_a_change_shows_is_what_the_api_answers_of_that_history(reader: Rea
 
     def listen(request: sync_api.Request) -> None:
         if request.url.endswith("/v1/console/answers"):
-            asked.append(request.post_data_json)
+            asked.append(request.post_data_json or {})
 
     page.on("request", listen)
     reader.see(f"session/{VISIT}")
