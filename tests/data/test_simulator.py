@@ -22,7 +22,7 @@ import pytest
 
 from clickflow.events import contract
 from clickflow.params.simulator import Simulator
-from clickflow.sources.simulator import dirt, raw_log, shopper, simulate, truth
+from clickflow.sources.simulator import dirt, raw_log, shopper, simulate, stream, truth
 from clickflow.system import files
 from clickflow.system.errors import ClickflowError, DataError, UsageError
 
@@ -76,10 +76,17 @@ def digest(folder: Path) -> str:
     return files.sha256_folder(folder)
 
 
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the events in a block, for logs of several."""
+    monkeypatch.setattr(stream, "BLOCK_EVENTS", 20_000)
+
+
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("fmt", simulate.FORMATS)
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path, fmt: str) -> None:
     share = 0.05 if fmt == "csv" else 0.0
-    settings = replace(SMALL, events=450_000 if fmt == "csv" else 3_000, dirt=share)
+    settings = replace(SMALL, events=45_000 if fmt == "csv" else 3_000, dirt=share)
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         simulated(tmp_path / name, settings, fmt=fmt, seed=seed)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
@@ -134,8 +141,9 @@ def test_the_log_is_the_contracts_and_both_formats_say_the_same(tmp_path: Path) 
     assert rows["csv"] == rows["parquet"]
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_events_stand_in_time_order_within_the_days_and_sessions_stay_together(tmp_path: Path) -> None:
-    card = simulated(tmp_path / "log", replace(SMALL, events=500_000, days=3), fmt="parquet")  # three blocks
+    card = simulated(tmp_path / "log", replace(SMALL, events=50_000, days=3), fmt="parquet")  # three blocks
     column = duckdb.sql(
         f"SELECT epoch_us(event_time) AS time, session_id FROM '{tmp_path}/log/events-*.parquet'"
     ).fetchnumpy()
