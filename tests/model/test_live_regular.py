@@ -212,9 +212,11 @@ def test_what_the_last_watch_said_is_shown_to_prometheus(tmp_path: Path, params:
     write_json(later, report | {"stale": False, "models": {MODEL: {"retrain": False}}})
     os.utime(later, (time.time() + 60,) * 2)
     assert (show()[retrain], show()["clickflow_watch_stale"]) == ("0.0", "0.0"), "the DAG's is newer"
+    assert "watch" not in live.wrong()
     later.write_bytes(b"\xff")
     os.utime(later, (time.time() + 120,) * 2)
     assert (show()[retrain], show()["clickflow_watch_report_timestamp_seconds"]) == ("0.0", "0.0"), "it says nothing"
+    assert str(later) in live.wrong()["watch"]
 
 
 def test_a_shadow_that_fails_is_no_shadow_that_had_no_time(tmp_path: Path, params: Params) -> None:

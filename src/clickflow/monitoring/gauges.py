@@ -35,6 +35,11 @@ def read(file: Path) -> Mapping[str, Any]:
     return {}
 
 
+def readable(report: Mapping[str, Any]) -> bool:
+    """Whether `of` finds in it what it looks for."""
+    return bool(of(report, 1.0)["clickflow_watch_report_timestamp_seconds"][()])
+
+
 def of(report: Mapping[str, Any], written: float) -> dict[str, Values]:
     """By gauge and labels; of what is no report 0."""
     try:

@@ -20,6 +20,7 @@ NEXT = {
     "live log": "free some space where the home is; rows wait in memory until then, at most live.queue of them",
     "live report": "run `clickflow live` on this machine: it says what is in its way",
     "live canary judge": "run `clickflow canary judge`; a server that may not promote leaves it to the DAG watch",
+    "watch": "run `clickflow watch`, or the DAG watch: its next report is read",
     "pseudonyms": "start the server again",
     "models": "run `dvc repro`, then `clickflow promote`; where the gate holds a candidate `clickflow status` says why",
 }

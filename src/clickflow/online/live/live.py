@@ -141,7 +141,10 @@ class Live:
     def wrong(self) -> dict[str, str]:
         """What is wrong, for health."""
         said = {f"live {name}": what for name, what in self.arms.wrong.items()} | self.regular.wrong
-        return said | ({"live log": self.log.wrong} if self.log.wrong else {})
+        said |= {"live log": self.log.wrong} if self.log.wrong else {}
+        if (last := watched.last(self.paths)) is not None and not watched.readable(watched.read(last[0])):
+            said |= {"watch": f"{last[0]} is no report that can be read: no alert says whether data moved"}
+        return said
 
     def observe(self, answered: Any) -> None:
         """An observer of the application (`http.settings.Answered`): logs, and hands on to the shadow."""
