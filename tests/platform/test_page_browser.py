@@ -289,6 +289,7 @@ def test_what_is_below_the_reasons_stays_where_it_is_while_others_are_awaited(re
     page = reader.see(f"session/{VISIT}")
     expect(page.locator("#whyhead")).to_be_visible()
     reader.settled()
+    page.wait_for_load_state("networkidle")  # what other models answer comes later
     routes: list[sync_api.Route] = []
     page.route("**/v1/console/explain", lambda route: routes.append(route))
     place = "document.querySelector('#answerhead').getBoundingClientRect().top + scrollY"
