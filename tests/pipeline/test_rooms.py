@@ -171,6 +171,7 @@ def test_deps_are_the_code_that_a_stage_imports(
         if room(name) not in ("", "system", "params") and modules[name].stat().st_size
     }
     deps = [dep for dep in stages[group].deps if dep.startswith("src/")]
+    assert len(deps) == len(set(deps)), "one stands there twice"
     sections = [dep for dep in deps if dep.startswith("src/clickflow/params/")]
     rooms = [dep for dep in deps if dep not in sections]
 
