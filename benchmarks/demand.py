@@ -36,6 +36,7 @@ from clickflow.forecasting.groups import GROUPS, groups
 from clickflow.forecasting.local import LOCAL
 from clickflow.forecasting.panel import SEASONS, Panel
 from clickflow.forecasting.planned import Plan
+from clickflow.sequences.plan_file import read as read_plan
 from clickflow.system.console import finite
 from clickflow.system.errors import DataError, UsageError
 
@@ -65,7 +66,7 @@ def main() -> None:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     read = series_file.read(args.series, args.step)
     say(read.notes)
-    plan, unused = plan_file.of(plan_file.read(args.plan), read.panel, 0) if args.plan else (None, ())
+    plan, unused = plan_file.of(read_plan(args.plan), read.panel, 0) if args.plan else (None, ())
     say(unused)
     result = measure(read.panel, args.horizon, args.origins, args.seed, args.gru, plan)
     result["notes"] = [*read.notes, *unused, *result["notes"]]

@@ -16,6 +16,7 @@ from clickflow import cli
 from clickflow.forecasting import plan_file, planned, scores, verb
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.planned import Plan
+from clickflow.sequences.plan_file import read as read_plan
 from clickflow.system import integrity
 from clickflow.system.errors import DataError
 
@@ -140,7 +141,7 @@ PANEL = Panel(np.ones((2, 14)), "day", np.datetime64("2025-03-03"), ("a", "b"))
 def plan_of(tmp_path: Path, text: str, held: Panel = PANEL, horizon: int = 7) -> tuple[Plan, tuple[str, ...]]:
     file = tmp_path / "plan.csv"
     file.write_text(text)
-    return plan_file.of(plan_file.read(file), held, horizon)
+    return plan_file.of(read_plan(file), held, horizon)
 
 
 def test_days_series_and_blanks_are_read_as_the_file_says(tmp_path: Path) -> None:

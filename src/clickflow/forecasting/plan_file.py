@@ -1,19 +1,11 @@
 """A plan as a file (`sequences.plan_file`), of the series of a panel."""
 
-from pathlib import Path
-
 import numpy as np
 
 from clickflow.forecasting import planned
 from clickflow.forecasting.panel import Panel
 from clickflow.forecasting.planned import Plan
-from clickflow.sequences import plan_file
 from clickflow.sequences.plan_file import PlanFile
-
-
-def read(file: Path) -> PlanFile:
-    """Raises DataError with the line where it cannot be read."""
-    return plan_file.read(file)
 
 
 def of(file: PlanFile, held: Panel, horizon: int) -> tuple[Plan, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from clickflow.forecasting.planned import Plan, Planned
 from clickflow.forecasting.shop import Level, Series
 from clickflow.forecasting.stock import Costs
 from clickflow.params.schema import Params
+from clickflow.sequences.plan_file import read as read_plan
 from clickflow.system import console, integrity
 from clickflow.system.errors import UsageError
 from clickflow.system.files import check_folder, replacing, write_json
@@ -50,7 +51,7 @@ def run(params: Params, paths: Paths, request: Request, *, out: Path | None, top
     """Forecast what follows the log, write it to `out`, and say the largest. Raises UsageError, DataError."""
     request.costs.service_level  # noqa: B018  # raises before anything is read
     _check(out, request)
-    of_file = plan_file.read(request.plan) if request.plan else None
+    of_file = read_plan(request.plan) if request.plan else None
     integrity.verify(paths.events, home=paths.home)
     held = shop.series(paths.events, request.level, request.step, request.least_sales)
     _warn(held, request)

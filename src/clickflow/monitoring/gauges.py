@@ -16,6 +16,8 @@ from clickflow.system.paths import Paths
 Values = dict[tuple[str, ...], float]
 RESULT = "watch.json"
 """Of a report."""
+WRITTEN = "clickflow_watch_report_timestamp_seconds"
+"""The gauge that is 0 where no report can be read."""
 
 
 def last(paths: Paths) -> tuple[Path, float] | None:
@@ -35,11 +37,6 @@ def read(file: Path) -> Mapping[str, Any]:
     return {}
 
 
-def readable(report: Mapping[str, Any]) -> bool:
-    """Whether `of` finds in it what it looks for."""
-    return bool(of(report, 1.0)["clickflow_watch_report_timestamp_seconds"][()])
-
-
 def of(report: Mapping[str, Any], written: float) -> dict[str, Values]:
     """By gauge and labels; of what is no report 0."""
     try:
@@ -51,5 +48,5 @@ def of(report: Mapping[str, Any], written: float) -> dict[str, Values]:
         "clickflow_watch_retrain": retrain,
         "clickflow_watch_stale": {(): stale},
         "clickflow_watch_newest_event_timestamp_seconds": {(): newest},
-        "clickflow_watch_report_timestamp_seconds": {(): written},
+        WRITTEN: {(): written},
     }

@@ -126,12 +126,11 @@ class Live:
         return {
             "clickflow_live_queue": {(): float(self.log.waiting)},
             "clickflow_live_unseen": {(): float(self.unseen)},
-            **self._of_watch(),
+            **self._of_watch(watched.last(self.paths)),
             **gauges.of(self._read[1], on, serving, self.section.max_days),
         }
 
-    def _of_watch(self) -> dict[str, dict[tuple[str, ...], float]]:
-        last = watched.last(self.paths)
+    def _of_watch(self, last: tuple[Path, float] | None) -> dict[str, dict[tuple[str, ...], float]]:
         if last is None:
             return watched.of({}, 0)
         if last != self._watched[0]:
@@ -142,7 +141,7 @@ class Live:
         """What is wrong, for health."""
         said = {f"live {name}": what for name, what in self.arms.wrong.items()} | self.regular.wrong
         said |= {"live log": self.log.wrong} if self.log.wrong else {}
-        if (last := watched.last(self.paths)) is not None and not watched.readable(watched.read(last[0])):
+        if (last := watched.last(self.paths)) is not None and not self._of_watch(last)[watched.WRITTEN][()]:
             said |= {"watch": f"{last[0]} is no report that can be read: no alert says whether data moved"}
         return said
 
