@@ -11,11 +11,13 @@ import pyarrow as pa
 import pytest
 import watched_shop
 from pyarrow import csv, parquet
+from typer.testing import CliRunner
 from watched_shop import MODEL, call
 
+from clickflow import cli
 from clickflow.sequences.store import SPLITS
 from clickflow.serving.score import NAME_SHOWN
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths
 
 pytestmark = pytest.mark.slow
@@ -157,8 +159,13 @@ def test_those_of_a_file_are_explained_as_each_alone_under_no_id(shop: Paths, tm
     names = [each["session"] for each in call("score", MODEL, "--limit", "2")["sessions"]]
     ids, out = tmp_path / "ids.txt", tmp_path / "why.jsonl"
     ids.write_text("\n".join([names[0], "", "nobody at all", names[1]]) + "\n")
-    said = call("explain", MODEL, "--sessions", str(ids), "--out", str(out), "--head", "next_item")
+    words = ["explain", MODEL, "--sessions", str(ids), "--out", str(out), "--head", "next_item"]
+    result = CliRunner().invoke(cli.app, [*words, "--json"])
+    said = json.loads(result.stdout)
     assert (said["explained"], said["missed"]) == (2, 1)
+    assert isinstance(result.exception, DataError)
+    assert result.exception.exit_code == 3
+    assert "1 of 3 lines" in result.exception.what
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [line["line"] for line in lines] == [1, 3, 4]
     for line, name in ((lines[0], names[0]), (lines[2], names[1])):
@@ -167,6 +174,8 @@ def test_those_of_a_file_are_explained_as_each_alone_under_no_id(shop: Paths, tm
         assert line["version"] == alone["champion"]
     assert "of line 3" in lines[1]["why_not"]
     assert not any(name in out.read_text(encoding="utf-8") for name in (*names, "nobody at all"))
+    ids.write_text("\n".join(names))
+    assert call(*words)["missed"] == 0
     ids.write_text("\n \n")
     for wrong, why in (
         (("--sessions", str(ids), "--out", str(out)), "names nobody"),

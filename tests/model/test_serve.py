@@ -309,14 +309,20 @@ def test_a_history_that_is_too_long_to_be_explained_is_refused(ask: Ask) -> None
     assert ask("POST", "/v1/predict", json={"history": long["history"]}).status_code == 200
 
 
-def test_events_of_one_name_are_kept_once(served: Served) -> None:
+def test_events_of_one_name_are_kept_once_and_who_sends_them_again_is_told(served: Served) -> None:
     ask = client(served)
 
-    def steps(**words: str) -> int:
-        answer = ask("POST", "/v1/events", json={"session": "a", "events": VISIT, **words})
-        return int(answer.json()["steps"])
+    def told(**words: str) -> Any:
+        return ask("POST", "/v1/events", json={"session": "a", "events": VISIT, **words}).json()
 
-    assert [steps(), steps(name="x"), steps(name="x"), steps(name="x", session="b"), steps()] == [2, 4, 4, 2, 6]
+    assert told() == {"kept": 2, "steps": 2}
+    assert told(name="x") == {"kept": 2, "steps": 4}
+    assert told(name="x") == {"kept": 0, "steps": 4, "repeated": ["session"]}
+    assert told(name="x", session="b") == {"kept": 2, "steps": 2}
+    assert told() == {"kept": 2, "steps": 6}
+    # of a customer the name is new, of their visit it is not: the one keeps them, the other does not
+    assert told(name="x", customer="c") == {"kept": 2, "steps": 6, "repeated": ["session"]}
+    assert told(name="x", customer="c") == {"kept": 0, "steps": 6, "repeated": ["customer", "session"]}
 
 
 def test_what_takes_long_is_done_apart_and_refused_where_too_much_waits(served: Served) -> None:

@@ -144,7 +144,7 @@ def test_who_was_forgotten_is_dropped_and_not_kept_again(tmp_path: Path, monkeyp
     steps = [Step("1", time=1)]
 
     async def both(*subjects: str) -> list[int]:
-        return [await held.append(subject, steps) for subject in subjects]
+        return [(await held.append(subject, steps)).steps for subject in subjects]
 
     assert asyncio.run(both("customer:ann", "session:hers", "customer:bob")) == [1, 1, 1]
     forgotten.add(tmp_path, KEY, {"user": ["ann"], "session": ["hers"]})

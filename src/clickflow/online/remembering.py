@@ -8,7 +8,7 @@ from pathlib import Path
 from clickflow.events import forgotten
 from clickflow.events.forgotten import Forgotten
 from clickflow.online.history import Step
-from clickflow.online.state import History, State
+from clickflow.online.state import History, Kept, State
 from clickflow.system import console
 from clickflow.system.errors import ClickflowError
 
@@ -62,9 +62,9 @@ class Remembering:
         """As `State`."""
         return () if await self._gone(subject) else await self._state.history(subject)
 
-    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> Kept:
         """As `State`; 0 of who was forgotten."""
-        return 0 if await self._gone(subject) else await self._state.append(subject, steps, name)
+        return Kept(0, new=True) if await self._gone(subject) else await self._state.append(subject, steps, name)
 
     async def forget(self, subject: str) -> bool:
         """As `State`."""

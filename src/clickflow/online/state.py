@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +26,14 @@ PATIENCE = 0.5
 History = tuple[Step, ...]
 
 
+class Kept(NamedTuple):
+    """What became of steps that were told. `new`: whether they were kept, and not before under their name."""
+
+    steps: int
+    """Of the subject, now."""
+    new: bool
+
+
 class Away(ClickflowError):
     """The state cannot be reached."""
 
@@ -36,9 +44,9 @@ class State(Protocol):
     async def history(self, subject: str) -> History:
         """Its steps, the oldest first; none of a subject that is not known. Raises Away."""
 
-    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
-        """Keep steps, all of which have a time; how many there are of it now. `name`: of these; those of one name are
-        kept once, however often they are sent. Raises Away: they may have been kept nevertheless.
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> Kept:
+        """Keep steps, all of which have a time. `name`: of these; those of one name are kept once, however often they
+        are sent. Raises Away: they may have been kept nevertheless.
         """
 
     async def forget(self, subject: str) -> bool:
@@ -76,12 +84,12 @@ class Memory:
             self._expire()
             return self._held.get(subject, (0.0, ()))[1]
 
-    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> Kept:
         """As `State`."""
         with self._lock:
             self._expire()
             if name is not None and _once(subject, name) in self._named:
-                return len(self._held.get(subject, (0.0, ()))[1])
+                return Kept(len(self._held.get(subject, (0.0, ()))[1]), new=False)
             _, before = self._held.pop(subject, (0.0, ()))
             now = tuple(by_time((*before, *steps))[-self._steps :])
             self._held[subject] = (time.monotonic(), now)
@@ -92,7 +100,7 @@ class Memory:
                 self._named[_once(subject, name)] = None
                 if len(self._named) > self._most:
                     self._named.popitem(last=False)
-            return len(now)
+            return Kept(len(now), new=True)
 
     async def forget(self, subject: str) -> bool:
         """As `State`."""
@@ -123,13 +131,14 @@ class Memory:
 
 
 APPEND = """
-if redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[3]) then
-    for place = 4, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[place]) end
+if redis.call('SET', KEYS[2], ARGV[4], 'NX', 'EX', ARGV[3]) then
+    for place = 5, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[place]) end
     redis.call('LTRIM', KEYS[1], -ARGV[1], -1)
     redis.call('EXPIRE', KEYS[1], ARGV[2])
 end
-return redis.call('LLEN', KEYS[1])
+return {redis.call('LLEN', KEYS[1]), redis.call('GET', KEYS[2]) == ARGV[4] and 1 or 0}
 """
+"""ARGV[4] is of this request: one that the client sends again, as it does where no reply came, is the same one."""
 TRIED = 60
 """Seconds for which it is known that steps without a name were kept: a request that is tried again keeps them once."""
 
@@ -172,11 +181,13 @@ class Redis:
             self._unread += 1
             return None
 
-    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> int:
+    async def append(self, subject: str, steps: Sequence[Step], name: str | None = None) -> Kept:
         """As `State`."""
-        key_of_name = KEPT + _once(subject, name or secrets.token_hex(16))
-        given = [self._steps, self._keep, TRIED if name is None else self._keep, *map(_packed, steps)]
-        return int(await self._ask(self._client.eval(APPEND, 2, PREFIX + subject, key_of_name, *given)))
+        request = secrets.token_hex(16)
+        key_of_name = KEPT + _once(subject, name or request)
+        given = [self._steps, self._keep, TRIED if name is None else self._keep, request, *map(_packed, steps)]
+        count, new = await self._ask(self._client.eval(APPEND, 2, PREFIX + subject, key_of_name, *given))
+        return Kept(int(count), bool(new))
 
     async def forget(self, subject: str) -> bool:
         """As `State`."""

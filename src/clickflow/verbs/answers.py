@@ -72,7 +72,9 @@ def explain(
     language: Annotated[str, typer.Option(help="Of the sentences: en or zh.")] = "en",
     as_json: AsJson = False,
 ) -> None:
-    """Why the champion answers so: the steps that mattered, what would have changed it, features."""
+    """Why the champion answers so: the steps that mattered, what would have changed it, features. Of a file of which
+    some lines have no explanation, the others are written; exit code 3.
+    """
     if sum(each is not None for each in (session, user, sessions, users)) != 1:
         raise UsageError(
             "one of --session, --user, --sessions and --users is needed", next_step="ask about one of them"

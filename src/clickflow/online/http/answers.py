@@ -295,7 +295,8 @@ async def similar(service: Service, call: Call) -> schema.Ranking:
 async def events(service: Service, call: Call) -> schema.Kept:
     """Keep what a session and a customer did."""
     body: schema.Events = call.body
-    who = {kind: subject(service, kind, raw) for kind, raw in (("customer", body.customer), ("session", body.session))}
+    given: tuple[tuple[schema.Who, str | None], ...] = (("customer", body.customer), ("session", body.session))
+    who = {kind: subject(service, kind, raw) for kind, raw in given}
     if not any(who.values()):
         raise Refused("invalid", "neither session nor customer is named (source.nulls stand for nobody)", where="$")
     now = clock()
@@ -303,17 +304,22 @@ async def events(service: Service, call: Call) -> schema.Kept:
         step if step.time is not None else structs.replace(step, time=now)
         for step in steps_of(service, body.events, "$.events")
     ]
-    kept = 0
+    count, before = 0, list[schema.Who]()
     for kind, name in who.items():
         if name is not None:
-            own = f"{kind}:{name}"
-            state = service.state
-            kept = await state.append(own, steps, body.name) if steps else len(await state.history(own))
+            own, state = f"{kind}:{name}", service.state
+            if not steps:
+                count = len(await state.history(own))
+                continue
+            count, new = await state.append(own, steps, body.name)
+            before += [] if new else [kind]
+    kept = 0 if len(before) == sum(name is not None for name in who.values()) else len(steps)
     if (live := service.settings.extra.get("live")) is not None:
         live.happened(who["session"], who["customer"], steps, body.name)
     unknown = list(dict.fromkeys(step.action for step in steps if step.action not in EVENT_TYPES))[:SOME]
     later = sum((step.time or 0) > now for step in steps)
-    return schema.Kept(len(steps), kept, len(body.events) - len(steps) or UNSET, later or UNSET, unknown or UNSET)
+    ignored = len(body.events) - len(steps)
+    return schema.Kept(kept, count, ignored or UNSET, later or UNSET, unknown or UNSET, before or UNSET)
 
 
 ROUTES = (

@@ -24,6 +24,7 @@ Items = Annotated[list[Name], Meta(max_length=10_000)]
 Micros = Annotated[int, Meta(ge=FIRST_MICROS, le=CENTURY_END)]
 Moment = Micros | Annotated[datetime, Meta(tz=True)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Who = Literal["customer", "session"]
 
 
 def micros(moment: int | datetime) -> int:
@@ -314,7 +315,7 @@ class Kept(Struct):
     """How many events were kept, and how many steps of the session or customer there are now. `ignored`: so many were
     of types that `source.event_types` leaves out; `later`: so many are of a time that has not come yet, by the clock of
     the server, and are read from then on; `unknown`: words that are no type, ten at most, of events that are kept and
-    that no model reads.
+    that no model reads; `repeated`: of whom events of this `name` were kept before, and these were not.
     """
 
     kept: int
@@ -322,6 +323,7 @@ class Kept(Struct):
     ignored: int | UnsetType = UNSET
     later: int | UnsetType = UNSET
     unknown: list[str] | UnsetType = UNSET
+    repeated: list[Who] | UnsetType = UNSET
 
 
 class Output(Struct):

@@ -29,7 +29,9 @@ class Feedback(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Noted(Struct):
-    """How many rows of it were kept; fewer than were told where too many wait."""
+    """How many rows of it were written down; fewer than were told where too many wait. A `name` that was there before
+    is seen where the log is read, by `clickflow live`, and not here.
+    """
 
     kept: int
 

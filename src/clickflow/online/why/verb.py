@@ -17,7 +17,7 @@ from clickflow.registry import champion
 from clickflow.serving import visits
 from clickflow.serving.identities import Kind
 from clickflow.system import console, files, integrity
-from clickflow.system.errors import UsageError
+from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths
 
 
@@ -65,7 +65,8 @@ def many(
     """As `run`, of all that a file names, a line an id, into JSON lines: of each line of the file (`line`, from 1; no
     id is written) its explanations, or `why_not`.
 
-    Raises UsageError where the file cannot be read or names nobody, and whatever `run` raises of the model.
+    Raises UsageError where the file cannot be read or names nobody, and whatever `run` raises of the model; DataError,
+    after the rest is written, where some have no explanation.
     """
     kind, file = asked
     try:
@@ -96,11 +97,14 @@ def many(
     console.emit(
         said | {"out": str(out)},
         as_json=as_json,
-        text=lambda: (
-            f"{len(lines) - missed:,} of {len(lines):,} explained, in {out}"
-            + (f"; {missed:,} were not: `why_not` of their lines" if missed else "")
-        ),
+        text=lambda: f"{len(lines) - missed:,} of {len(lines):,} explained, in {out}",
     )
+    if missed:
+        raise DataError(
+            f"{missed:,} of {len(lines):,} lines of {file} have no explanation",
+            kept=f"those of the others, in {out}",
+            next_step=f"`why_not` of their lines in {out} says why",
+        )
 
 
 def _champion(params: Params, paths: Paths, model: str) -> tuple[Served, Path]:
