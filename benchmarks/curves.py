@@ -65,6 +65,7 @@ def measure(folder: Path, commit: str, chosen: list[str] | None) -> dict[str, An
         params["models"] = {name: model for name, model in params["models"].items() if name in chosen}
     own = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     usual = next(iter(own.pop("models").values()))  # the network of the next step
+    usual["encoder"].pop("hand_made", None)  # a case says itself that it reads hand-made features
     params = _filled(params, own) | {
         "models": {name: _filled(model, usual) for name, model in params["models"].items()},
         "units": ["session"],

@@ -206,6 +206,7 @@ def untrained(
     import torch
 
     from clickflow.models import ensemble, saved
+    from clickflow.models.hand_made import read_by
     from clickflow.models.sizes import Sizes
     from clickflow.params.file import load
     from clickflow.system import integrity
@@ -231,6 +232,7 @@ def untrained(
             statistics={name: (each["mean"], each["std"]) for name, each in card.statistics.items()},
             item_codes=None,
             associations=associations.count(open_split(store, "train"), card.known)[0],
+            hand_made=read_by(model),
         ),
     )
     change(network)

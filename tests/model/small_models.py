@@ -16,6 +16,7 @@ import torch
 from clickflow.artefact import export, networks
 from clickflow.heads import HEADS
 from clickflow.models import ensemble, item_features, network, saved
+from clickflow.models.hand_made import read_by
 from clickflow.models.sizes import Sizes
 from clickflow.params.file import load
 from clickflow.params.models import Model
@@ -76,10 +77,12 @@ def spec(
     ensemble: tuple[str, ...] = (),
     **encoder: object,
 ) -> Model:
-    """The model of params.yaml, made small; `item` are params of the head next_item, the rest of the encoder."""
+    """The model of params.yaml, made small and without hand-made features; `item` are params of the head next_item, the
+    rest of the encoder.
+    """
     model = load(ROOT / "params.yaml").models["next_step"]
     small = {"kind": kind, "units": 12, "layers": layers, "dropout": 0.2, "attention": attention, "features": features}
-    small |= encoder
+    small |= {"hand_made": False, **encoder}
     of_items = {"next_item": {"copy": copy, **item}}
     return replace(
         model,
@@ -105,6 +108,7 @@ def trained(folder: Path, store: Path, model: Model, *, seed: int = 0) -> networ
             statistics={name: (each["mean"], each["std"]) for name, each in card.statistics.items()},
             item_codes=item_features.read(store, model.encoder.item_features, card.known),
             associations=associations.count(open_split(store, "train"), card.known)[0],
+            hand_made=read_by(model),
         ),
     )
     # fresh weights are small: larger ones tell apart what should differ

@@ -14,7 +14,7 @@ from clickflow.artefact import asking, checks, export
 from clickflow.artefact.alone import alone
 from clickflow.artefact.artefact import load
 from clickflow.artefact.windows import of_split
-from clickflow.models.hand_made import HandMade, placed
+from clickflow.models.hand_made import HandMade, placed, read_by
 from clickflow.models.saved import load_trained
 from clickflow.params.file import check
 from clickflow.sequences.store import open_split, read_card
@@ -87,8 +87,15 @@ def test_a_network_that_reads_them_ships(raw: dict[str, Any], tmp_path: Path, mo
         alone(artefact, "exit")
 
 
-def test_steps_that_augmentation_changes_are_an_error(raw: dict[str, Any]) -> None:
+def test_questions_that_augmentation_moves_are_an_error(raw: dict[str, Any]) -> None:
+    raw["models"][MODEL]["augmentation"] = {"crop": 0.1, "mask": 0.1, "substitute": 0.1, "adversarial": 0.1}
     check(raw)
     raw["models"][MODEL]["augmentation"] = {"reorder": 0.1}
-    with pytest.raises(UsageError, match=r"encoder\.hand_made: augmentation changes steps"):
+    with pytest.raises(UsageError, match=r"encoder\.hand_made: augmentation\.reorder moves questions"):
         check(raw)
+
+
+def test_a_network_none_of_whose_heads_reads_them_has_none(raw: dict[str, Any]) -> None:
+    assert read_by(check(raw).models[MODEL]) == features.names("session")
+    raw["models"][MODEL]["heads"] = {"next_item": {}}
+    assert read_by(check(raw).models[MODEL]) == ()

@@ -16,7 +16,7 @@ from clickflow.gate import resolved
 from clickflow.heads import outputs
 from clickflow.params import show
 from clickflow.params.bounds import NO_META, outside
-from clickflow.params.file import check, load
+from clickflow.params.file import check, load, with_values
 from clickflow.params.meta import default_of
 from clickflow.params.schema import Params, every
 from clickflow.params.sequences import Sequences
@@ -209,7 +209,8 @@ def test_a_section_whose_lines_are_comments_chooses_nothing(raw_params):
 def test_the_file_of_every_key_as_it_once_was_means_the_same(root):
     notes: list[str] = []
     long = load(root / "tests/assets/params_long.yaml", notes.append)
-    assert repr(bare_of_heads(long)) == repr(bare_of_heads(session_alone(load(root / "params.yaml"))))
+    since_then = with_values(load(root / "params.yaml"), "next_step", {"encoder.hand_made": False})
+    assert repr(bare_of_heads(long)) == repr(bare_of_heads(session_alone(since_then)))
     assert notes == [
         "params_long.yaml: sequences.engine does nothing any more (DuckDB is the only engine); its line can go",
         "params_long.yaml: units is not named, and dvc.yaml reads it there: write `units: [session]`",

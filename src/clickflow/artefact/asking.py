@@ -43,7 +43,7 @@ def feed(
     if not artefact.features:
         return artefact.feed(*batch(split, questions, chosen, artefact.inputs, translation))
     known = features.names(artefact.unit) if artefact.unit in features.TABLES else ()
-    if lacking := [name for name in artefact.features if name not in known]:
+    if artefact.features != known and (lacking := [name for name in artefact.features if name not in known]):
         raise DataError(
             f"the model in {artefact.folder} reads features of the unit {artefact.unit} that this clickflow does not "
             f"compute: {', '.join(lacking)}",

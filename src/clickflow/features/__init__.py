@@ -4,6 +4,7 @@ A unit is one file with a `TABLE` of features and a function `compute`, and an e
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clickflow.features.feature import Feature, Names, Spans
@@ -37,6 +38,7 @@ def table(unit: str) -> tuple[Feature, ...]:
     return rows
 
 
+@cache
 def names(unit: str) -> tuple[str, ...]:
     """The names of a unit's features, in the order of its table."""
     return tuple(feature.name for feature in table(unit))
@@ -50,8 +52,8 @@ def compute(
     Raises UsageError for a name that the unit does not have.
     """
     known = names(unit)
-    columns = list(known) if chosen is None else list(chosen)
-    for name in columns:
+    columns = known if chosen is None else tuple(chosen)
+    for name in () if columns == known else columns:
         if name not in known:
             raise UsageError(
                 f"the unit {unit} has no feature {name!r}{nearest(name, known)}",
@@ -59,6 +61,6 @@ def compute(
                 next_step="choose of docs/reference/features.md",
             )
     values: Array = _module(unit).compute(split, spans, store)
-    if columns == list(known):
+    if columns == known:
         return values
     return values[:, [known.index(name) for name in columns]].copy("C")

@@ -18,11 +18,15 @@ TYPES = ("view", "cart", "favourite", "remove", "purchase", "impression", "click
 """Event types that are counted one by one."""
 BACK = 3
 """Last steps whose types are told apart."""
+NEAR = TYPES[:4]
+"""Of these."""
 CELLS = 1 << 21
 """Steps that are looked at together."""
 WEEK = 7
 FIRST_DAY = 3
 """1970-01-01 was a Thursday; Monday is 0."""
+COUNTS = tuple(f"{name}s" for name in TYPES)
+BACKS = tuple(f"{name}_{back}_back" for back in range(1, BACK + 1) for name in NEAR)
 
 VISIT = "visit"
 TABLE: tuple[Feature, ...] = (
@@ -32,7 +36,7 @@ TABLE: tuple[Feature, ...] = (
     *(
         Feature(f"{name}_{back}_back", "0 or 1", f"step {back} from the end is of type {name}", f"last {BACK} steps")
         for back in range(1, BACK + 1)
-        for name in TYPES[:4]
+        for name in NEAR
     ),
     Feature("since_start", "seconds", "time since the first step", VISIT),
     Feature("last_gap", "seconds", "time between the last two steps", "last 2 steps"),
@@ -66,12 +70,21 @@ TABLE: tuple[Feature, ...] = (
 
 def compute(split: PackedSplit, spans: Spans, store: Names) -> Array:
     """float32 [N, features] of N questions; NaN where a value does not exist. Times are in microseconds."""
-    table = np.full((len(spans), len(TABLE)), np.nan, np.float32)
+    if len(spans) == 1:
+        return _block(split, spans, store)
+    table = np.empty((len(spans), len(TABLE)), np.float32)
     for rows in _blocks(spans.end - spans.begin):
-        columns = _columns(split, Spans(spans.begin[rows], spans.end[rows], spans.now[rows]), store)
-        for place, feature in enumerate(TABLE):
-            table[rows, place] = columns[feature.name]
+        table[rows] = _block(split, Spans(spans.begin[rows], spans.end[rows], spans.now[rows]), store)
     return table
+
+
+def _block(split: PackedSplit, spans: Spans, store: Names) -> Array:
+    """Likewise, of questions that are looked at together."""
+    columns = _columns(split, spans, store)
+    table = np.empty((len(TABLE), len(spans)), np.float32)
+    for place, feature in enumerate(TABLE):
+        table[place] = columns[feature.name]
+    return table.T
 
 
 def _blocks(lengths: Array) -> Iterator[NDArray[np.int64]]:
@@ -89,13 +102,14 @@ def _blocks(lengths: Array) -> Iterator[NDArray[np.int64]]:
 
 
 def _columns(split: PackedSplit, spans: Spans, store: Names) -> dict[str, Any]:
-    """By feature its values [n]."""
-    n, length = len(spans), max(1, int((spans.end - spans.begin).max(initial=1)))
-    at = spans.end[:, None] - length + np.arange(length)
+    """By feature its values [n]. Of one question, as a server has it, the calls of numpy take the time."""
+    lengths = spans.end - spans.begin
+    length = max(1, int(lengths.max(initial=1)))
+    at = spans.end[:, None] + np.arange(-length, 0)
     there = at >= spans.begin[:, None]
-    at = np.where(there, at, 0)
-    steps = there.sum(axis=1)
-    seen = np.maximum(steps, 1)
+    steps = np.maximum(lengths, 0)
+    if not there.all():
+        at[~there] = 0
 
     def column(name: str) -> NDArray[Any]:
         return np.asarray(getattr(split, name)[at])
@@ -103,19 +117,20 @@ def _columns(split: PackedSplit, spans: Spans, store: Names) -> dict[str, Any]:
     action, item, category = column("action"), column("item"), column("category")
     time = column("time").astype(np.int64)
     price = np.where(there, column("price"), np.nan).astype(np.float64)
-    of = {name: there & (action == code) for code, name in enumerate(store.actions)}
-    of |= {name: np.zeros_like(there) for name in TYPES if name not in of}
-    counts = {name: of[name].sum(axis=1) for name in TYPES}
-    columns: dict[str, Any] = {"steps": steps, **{f"{name}s": counts[name] for name in TYPES}}
-    columns["cart_share"] = counts["cart"] / seen
-    for back in range(1, BACK + 1):
-        for name in TYPES[:4]:
-            own = of[name][:, -back] if back <= length else np.zeros(n, bool)
-            columns[f"{name}_{back}_back"] = np.where(steps >= back, own, np.nan)
-    columns |= _times(spans, there, steps, time, of["cart"])
-    columns |= _items(there, steps, item, category, of)
-    columns["open_carts"] = np.maximum(counts["cart"] - counts["remove"] - counts["purchase"], 0)
-    columns |= _prices(price, of["cart"])
+    codes = np.array([store.actions.index(name) if name in store.actions else -1 for name in TYPES])
+    of = (action == codes[:, None, None]) & there  # [types, n, length]
+    counts = of.sum(axis=2)
+    columns: dict[str, Any] = {"steps": steps, **dict(zip(COUNTS, counts, strict=True))}
+    carts = of[TYPES.index("cart")]
+    columns["cart_share"] = columns["carts"] / np.maximum(steps, 1)
+    backs = np.full((BACK, len(NEAR), len(spans)), np.nan)
+    for back in range(1, min(BACK, length) + 1):
+        np.copyto(backs[back - 1], of[: len(NEAR), :, -back], where=steps >= back)
+    columns |= zip(BACKS, backs.reshape(len(BACKS), -1), strict=True)
+    columns |= _times(spans, there, steps, time, carts)
+    columns |= _items(there, steps, item, category, carts)
+    columns["open_carts"] = np.maximum(columns["carts"] - columns["removes"] - columns["purchases"], 0)
+    columns |= _prices(price, carts)
     hour = spans.now // HOUR % 24
     angle = hour * (2 * np.pi / 24)
     columns |= {"hour": hour, "hour_sine": np.sin(angle), "hour_cosine": np.cos(angle)}
@@ -127,69 +142,68 @@ def _times(
     spans: Spans, there: NDArray[np.bool_], steps: Array, time: NDArray[np.int64], carts: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Times between steps, and since the first one and the last cart, in seconds."""
-    between = np.diff(time, axis=1) / SECOND
-    between[~there[:, :-1]] = np.nan
-    width = between.shape[1]
-    first = time[np.arange(len(time)), np.argmax(there, axis=1)]
-    length = there.shape[1]
-    carted = carts.any(axis=1)
-    back = np.argmax(carts[:, ::-1], axis=1)
-    last_cart = time[np.arange(len(time)), length - 1 - back]
+    row, length = np.arange(len(time)), there.shape[1]
+    between = (time[:, 1:] - time[:, :-1]) / SECOND
+    between[~there[:, :-1]] = 0.0
     nothing = np.full(len(time), np.nan)
-    inside = np.nan_to_num(between)
+    first = time[row, np.minimum(length - steps, length - 1)]
+    back = carts[:, ::-1].argmax(axis=1)
+    last_cart = time[row, length - 1 - back]
+    carted, several = carts[row, length - 1 - back], steps > 1
     return {
         "since_start": np.where(steps > 0, (spans.now - first) / SECOND, np.nan),
-        "last_gap": between[:, -1] if width else nothing,
-        "gap_before": between[:, -2] if width > 1 else nothing,
-        "mean_gap": np.where(steps > 1, inside.sum(axis=1) / np.maximum(steps - 1, 1), np.nan),
-        "longest_gap": np.where(steps > 1, inside.max(axis=1, initial=0.0), np.nan),
+        "last_gap": np.where(several, between[:, -1], np.nan) if length > 1 else nothing,
+        "gap_before": np.where(steps > 2, between[:, -2], np.nan) if length > 2 else nothing,
+        "mean_gap": np.where(several, between.sum(axis=1) / np.maximum(steps - 1, 1), np.nan),
+        "longest_gap": np.where(several, between.max(axis=1, initial=0.0), np.nan),
         "since_cart": np.where(carted, (spans.now - last_cart) / SECOND, np.nan),
         "steps_since_cart": np.where(carted, back, np.nan),
     }
 
 
 def _items(
-    there: NDArray[np.bool_],
-    steps: Array,
-    item: NDArray[Any],
-    category: NDArray[Any],
-    of: dict[str, NDArray[np.bool_]],
+    there: NDArray[np.bool_], steps: Array, item: NDArray[Any], category: NDArray[Any], carts: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Distinct ones, and what was done with the last."""
-    last = there & (item == item[:, -1:])
+    both = np.stack([item, category]).astype(np.int64)
+    # of items and of categories, the steps that are on the last one
+    last, alike = (both == both[:, :, -1:]) & there
     seen, some = np.maximum(steps, 1), steps > 0
-    items = _distinct(item, there)
-    run = np.argmin(np.concatenate([last[:, ::-1], np.zeros((len(last), 1), bool)], axis=1), axis=1)
+    items, categories = _distinct(both, there)
+    on_last = last.sum(axis=1)
+    run = np.concatenate([last[:, ::-1], np.zeros((len(last), 1), bool)], axis=1).argmin(axis=1)
     return {
         "items": items,
-        "categories": _distinct(category, there),
+        "categories": categories,
         "repeated": np.where(some, (steps - items) / seen, np.nan),
-        "item_seen": last.sum(axis=1),
-        "item_carted": np.where(some, (last & of["cart"]).any(axis=1), np.nan),
-        "item_new": np.where(some, last.sum(axis=1) == 1, np.nan),
+        "item_seen": on_last,
+        "item_carted": np.where(some, (last & carts).any(axis=1), np.nan),
+        "item_new": np.where(some, on_last == 1, np.nan),
         "same_item_in_a_row": run,
-        "category_share": np.where(some, (there & (category == category[:, -1:])).sum(axis=1) / seen, np.nan),
+        "category_share": np.where(some, alike.sum(axis=1) / seen, np.nan),
     }
 
 
-def _distinct(values: NDArray[Any], there: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many different ones each row has."""
-    ordered = np.sort(np.where(there, values.astype(np.int64), -1), axis=1)
+def _distinct(values: NDArray[np.int64], there: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many different ones each row has, of values [..., n, length] and which of them are there."""
+    ordered = np.where(there, values, -1)
+    ordered.sort(axis=-1)
     # the first value after padding differs from it
-    return np.asarray((ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + (ordered[:, 0] >= 0), np.int64)
+    different = (ordered[..., 1:] != ordered[..., :-1]).sum(axis=-1) + (ordered[..., 0] >= 0)
+    return np.asarray(different, np.int64)
 
 
 def _prices(price: NDArray[np.float64], carts: NDArray[np.bool_]) -> dict[str, Any]:
     """Prices of the steps that have one."""
     known = ~np.isnan(price)
-    number, plain = known.sum(axis=1), np.nan_to_num(price)
-    some = number > 0
-    mean = np.where(some, plain.sum(axis=1) / np.maximum(number, 1), np.nan)
+    number, plain = known.sum(axis=1), np.where(known, price, 0.0)
+    mean = np.where(number > 0, plain.sum(axis=1) / np.maximum(number, 1), np.nan)
+    last = price[:, -1]
     return {
-        "price": price[:, -1],
+        "price": last,
         "mean_price": mean,
-        "least_price": np.where(some, np.where(known, price, np.inf).min(axis=1), np.nan),
-        "most_price": np.where(some, np.where(known, price, -np.inf).max(axis=1), np.nan),
-        "price_ratio": price[:, -1] / np.where(mean > 0, mean, np.nan),
+        "least_price": np.fmin.reduce(price, axis=1),
+        "most_price": np.fmax.reduce(price, axis=1),
+        "price_ratio": last / np.where(mean > 0, mean, np.nan),
         "carted_price": np.where(carts, plain, 0.0).sum(axis=1),
     }

@@ -1,7 +1,15 @@
 """Hand-made features of a question (`clickflow.features`), beside what heads of few classes read of the steps."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+from clickflow import features
+from clickflow.heads import named
+
+if TYPE_CHECKING:
+    from clickflow.params.models import Model
 
 NAME = "hand_made"
 """Of their input, float32 [B, T, F], NaN where a value does not exist."""
@@ -13,6 +21,12 @@ QUANTILES_OF = 20_000
 """Rows of which they are, at most about."""
 SPREAD = 1e-4
 """A feature that varies less says nothing."""
+
+
+def read_by(spec: "Model") -> tuple[str, ...]:
+    """The features that a network of these params reads: none where no head of it would."""
+    reads = spec.encoder.hand_made and any(named(name).kind in ("classes", "probability") for name in spec.heads)
+    return features.names(spec.unit) if reads else ()
 
 
 class HandMade(nn.Module):

@@ -281,15 +281,18 @@ def _loss_rules(at: str, head: RankingHead) -> Any:
 
 
 def _hand_made_rules(params: Params) -> Any:
-    """Hand-made features are of the steps as they were, and of a unit that asks at every step."""
+    """Hand-made features are of a unit that has some, and of the steps up to the one that is asked at."""
     for name, model in params.models.items():
         if model.kind != "network" or not model.encoder.hand_made:
             continue
         at = f"models.{name}.encoder.hand_made"
         if not has_features(model.unit):
             yield f"{at}: the unit {model.unit} has no hand-made features"
-        if model.augmentation.reorder or model.augmentation.substitute:
-            yield f"{at}: augmentation changes steps, and hand-made features are of the steps as they were"
+        if model.augmentation.reorder:
+            yield (
+                f"{at}: augmentation.reorder moves questions to other steps, and hand-made features are of the steps "
+                "as they were; 0 there, or false here"
+            )
 
 
 def _runs_rules(params: Params) -> Any:

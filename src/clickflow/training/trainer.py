@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clickflow import features
 from clickflow.models.answers.ranking import Ranking
+from clickflow.models.hand_made import read_by
 from clickflow.models.network import Network
 from clickflow.models.sizes import Sizes
 from clickflow.params.models import Model, RankingHead
@@ -79,8 +79,7 @@ class Trainer:
             table, self.before = associations.count(training, sizes.known)
             self.near = augmentation.Near.of(table)
             sizes = replace(sizes, associations=table)
-        if spec.encoder.hand_made:
-            sizes = replace(sizes, hand_made=features.names(spec.unit))
+        sizes = replace(sizes, hand_made=read_by(spec))
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
         for name, head in self.state.network.heads.items():
             self.objectives[name].learn_from(training)
