@@ -48,6 +48,23 @@ def with_categories(served: Served) -> Served:
     return replace(served, items=items)
 
 
+def priced(artefact: Path) -> None:
+    """Give each item of an artefact a price, which those of `small_models.shop` have not: 1 for the first, 2, …"""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from clickflow.artefact.artefact import CARD, VOCABULARY
+    from clickflow.system import integrity
+    from clickflow.system.files import read_json, sha256, write_json
+
+    table = parquet.read_table(artefact / VOCABULARY)
+    prices = pa.array([1.0 + place % 7 for place in range(table.num_rows)], table.schema.field("price").type)
+    parquet.write_table(table.set_column(table.column_names.index("price"), "price", prices), artefact / VOCABULARY)
+    card = {**read_json(artefact / CARD), "vocabulary_sha256": sha256(artefact / VOCABULARY)}
+    write_json(artefact / CARD, card)
+    integrity.seal(artefact)
+
+
 def history(
     folder: Path, served: Served, sequence: int, part: str = "test", steps: int | None = None
 ) -> tuple[Step, ...]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from http_app import client
+from msgspec import structs
 from numpy.typing import NDArray
 from pyarrow import parquet
 from test_series_models import DAYS, HORIZON, MODEL, ORIGINS, SERIES, START, call, store
@@ -20,7 +22,7 @@ from clickflow.artefact.artefact import load
 from clickflow.artefact.series import Forecasting
 from clickflow.forecasting import forecaster, scores
 from clickflow.forecasting.forecaster import Forecaster
-from clickflow.online import outlook
+from clickflow.online import outlook, visits
 from clickflow.online.served import Served
 from clickflow.sequences.indexes import FIRST_ITEM
 from clickflow.sequences.plan import Plan
@@ -179,10 +181,10 @@ def test_a_price_that_is_lowered_ahead_sells_more(tmp_path: Path) -> None:
     assert times is not None and (times[::2] > 2).all() and np.allclose(times[1::2], 1)
 
 
-@pytest.fixture(scope="module")
-def workspace(root: Path, shop: Path) -> Paths:
-    """A workspace whose model of series was trained, exported and evaluated under the plan."""
-    paths = Paths(shop)
+def exported(root: Path, paths: Paths, plan: Plan, *verbs: str) -> None:
+    """Train a model of series under a plan, and export it; `verbs`: what is done then. The shop is where one works,
+    its home is CLICKFLOW_HOME.
+    """
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     raw["units"], raw["champion"] = ["series"], {MODEL: 0}
     raw["sequences"] = {"series": {"horizon": HORIZON}}
@@ -190,26 +192,33 @@ def workspace(root: Path, shop: Path) -> Paths:
     raw["evaluation"] = {"bootstrap": 20, "baselines": {"demand": ["seasonal_naive"]}}
     raw["gate"] = {"primary": "demand.weighted_quantile_loss"}
     paths.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    (shop / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
-    store(paths.sequences("series"), sold(), by_day({"promotion": promotions()}))
+    (paths.root / "dvc.yaml").write_bytes((root / "dvc.yaml").read_bytes())
+    store(paths.sequences("series"), sold(), plan)
+    mlflow_database.empty_into(paths.home)
+    ended = CliRunner().invoke(cli.app, ["train", MODEL])
+    assert ended.exception is None, ended.output
+    assert f"{MODEL}: the plan: promotion: 2." in ended.stderr
+    for verb in ("export", *verbs):
+        call(verb, MODEL, as_json=False)
+
+
+@pytest.fixture(scope="module")
+def workspace(root: Path, shop: Path) -> Paths:
+    """A workspace whose model of series was trained, exported and evaluated under the plan."""
+    paths = Paths(shop)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(shop)
         patch.setenv("CLICKFLOW_HOME", str(shop / "home"))
-        mlflow_database.empty_into(paths.home)
-        ended = CliRunner().invoke(cli.app, ["train", MODEL])
-        assert ended.exception is None, ended.output
-        assert f"{MODEL}: the plan: promotion: 2." in ended.stderr
-        for verb in ("export", "evaluate"):
-            call(verb, MODEL, as_json=False)
+        exported(root, paths, by_day({"promotion": promotions()}), "evaluate")
     return paths
 
 
 def test_what_ships_under_a_plan_is_what_was_measured_and_what_is_scored_and_served(
     workspace: Paths, model: Forecaster, tmp_path: Path
 ) -> None:
-    exported = workspace.exported(MODEL)
-    assert (exported / "forecast.json").read_bytes() == replace(model, calibration={}).dumps()
-    assert read_json(exported / "card.json")["parity"] == 0
+    artefact = workspace.exported(MODEL)
+    assert (artefact / "forecast.json").read_bytes() == replace(model, calibration={}).dumps()
+    assert read_json(artefact / "card.json")["parity"] == 0
     measured = parquet.read_table(workspace.evaluation(MODEL) / "demand.parquet").to_pandas()
     own = answers(model, open_split(workspace.sequences("series"), "test"))
     np.testing.assert_allclose(measured["expected_candidate"], own[..., 0].ravel(), atol=1e-5)
@@ -219,7 +228,7 @@ def test_what_ships_under_a_plan_is_what_was_measured_and_what_is_scored_and_ser
 
     ahead = answers(model, open_split(workspace.sequences("series"), "now"))
     card = batch.write(
-        load(exported),
+        load(artefact),
         workspace.sequences("series"),
         [lambda each: folder.Folder(tmp_path / "out", each)],
         who={"model": MODEL, "version": 1},
@@ -233,11 +242,20 @@ def test_what_ships_under_a_plan_is_what_was_measured_and_what_is_scored_and_ser
     assert card["plan"] == said
     assert f"the plan is read: promotion; later than {last} nothing is planned" in batch._text(card)
 
-    content = outlook.forecasts(workspace, [Served.of(MODEL, 1, exported)], "")
+    content = outlook.forecasts(workspace, [Served.of(MODEL, 1, artefact)], "")
     assert content["plan"] == said
     for each in content["series"]:
         periods = [period["expected"] for period in each["periods"]]
         np.testing.assert_allclose(periods, ahead[int(each["id"]) - FIRST_ITEM, :, 0], atol=6e-3)
+
+
+def test_a_question_that_brings_its_own_days_is_told_that_it_has_no_plan(workspace: Paths) -> None:
+    served = Served.of(MODEL, 1, workspace.exported(MODEL))
+    (question,) = visits.questions(workspace.sequences("series"), "now", [0])
+    days = [{name: value for name, value in structs.asdict(day).items() if value is not None} for day in question.steps]
+    answer = client(served)("POST", "/v1/predict", json={"history": days}).json()
+    assert answer["unplanned"] == ["promotion"]
+    assert answer["answers"]["demand"]["kind"] == "forecast"
 
 
 def test_what_only_the_model_or_only_the_store_knows_of_a_plan_is_said(model: Forecaster, bare: Forecaster) -> None:

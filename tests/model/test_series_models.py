@@ -371,7 +371,9 @@ def test_it_answers_over_http_about_the_days_that_a_client_sends(shop: Paths, ro
         async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://127.0.0.1") as client:
             return (await client.post("/v1/predict", json=body)).json()
 
-    answers = asyncio.run(ask(days))["answers"]
+    answer = asyncio.run(ask(days))
+    assert "unplanned" not in answer
+    answers = answer["answers"]
     assert answers["demand"]["kind"] == "forecast"
     quantiles = ("expected", "quantile_10", "quantile_50", "quantile_90")
     amounts = np.array([[step[name] for name in quantiles] for step in answers["demand"]["steps"]])

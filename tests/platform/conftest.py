@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # t
 
 import platform_client
 from platform_client import Platform
+
+if TYPE_CHECKING:
+    from page_reader import Reader
+    from playwright.sync_api import Browser
+    from test_serving import Server
 
 StartPlatform = Callable[..., Platform]
 
@@ -59,3 +64,31 @@ def recovery(capsys: pytest.CaptureFixture[str]) -> Callable[[str], contextlib.A
             print(f"\nrecovery after {fault}: {time.monotonic() - began:.1f} s", flush=True)
 
     return measured
+
+
+@pytest.fixture(scope="module")
+def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """A server with all that the page shows."""
+    import page_shop
+
+    with page_shop.serving(root, tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("second")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """One for all tests of a module."""
+    import page_shop
+
+    with page_shop.chromium() as one:
+        yield one
+
+
+@pytest.fixture
+def reader(browser: "Browser", served: "Server") -> "Iterator[Reader]":
+    """Of its page, at a desk, in English."""
+    import page_reader
+
+    one = page_reader.Reader(browser, served)
+    yield one
+    one.end()

@@ -13,6 +13,7 @@ PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
 PHONE: Any = {"width": 360, "height": 740}
+PHONE_390: Any = {"width": 390, "height": 844}
 DESK: Any = {"width": 1360, "height": 900}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE = f"""async () => (await axe.run(document, {{runOnly: {RULES}}})).violations.map(each =>

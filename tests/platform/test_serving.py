@@ -50,14 +50,14 @@ def shop(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def crown(folder: Path, number: int) -> None:
+def crown(folder: Path, number: int, model: str = MODEL) -> None:
     """A line of the ledger that makes a version champion."""
     path = folder / ".clickflow/ledger.jsonl"
     entries = ledger.read(path)
     line: dict[str, Any] = {"version": number, "champion": number, "reason": "a test"}
-    line["previous"] = ledger.standing(entries, MODEL).champion
-    line["facts"] = {"artefact_sha256": sha256_folder(folder / ".clickflow/models" / MODEL / str(number))}
-    ledger.append(path, entries, action="promote", model=MODEL, **line)
+    line["previous"] = ledger.standing(entries, model).champion
+    line["facts"] = {"artefact_sha256": sha256_folder(folder / ".clickflow/models" / model / str(number))}
+    ledger.append(path, entries, action="promote", model=model, **line)
 
 
 class Server:

@@ -165,7 +165,11 @@ async def _predict(service: Service, call: Call, body: schema.Predict) -> schema
 
     def make(reply: engine.Answer, who: Served) -> schema.Prediction:
         answers = {output.name: own for output in wanted if (own := _of(who, output, reply, body.k)) is not None}
-        return schema.Prediction(reply.model, reply.version, answers, reply.fallback)
+        plan = who.artefact.session.forecaster.reads(None) if who.artefact.forecasts else None
+        unplanned = plan["lacking"] if plan else []
+        return schema.Prediction(
+            reply.model, reply.version, answers, reply.fallback, unplanned=list(unplanned) or UNSET
+        )
 
     answer: schema.Prediction = await _ask(service, call, body, served, rules, make)
     return answer

@@ -114,10 +114,10 @@ async def question_of(
             steps = tuple(steps[place] for place in order)
         if now is None and all(step.time is None for step in steps):
             now = clock()
-        filled = _filled(served, steps)
+        steps = filled(served, steps)
         if served.artefact.forecasts:
-            _regular(served, filled)
-        return Question(filled, now), session, customer
+            _regular(served, steps)
+        return Question(steps, now), session, customer
     if session is None and customer is None:
         return Question((), clock() if now is None else now), None, None
     kind, name = ("customer", customer) if served.unit == "customer" or session is None else ("session", session)
@@ -127,7 +127,7 @@ async def question_of(
     steps = tuple(step for step in await service.state.history(f"{kind}:{name}") if (step.time or 0) <= now)
     if kind == "customer":
         steps = _latest(steps, service.settings.gap(served.unit), now)
-    return Question(_filled(served, steps), now), session, customer
+    return Question(filled(served, steps), now), session, customer
 
 
 def _regular(served: Served, steps: Sequence[Step]) -> None:
@@ -154,17 +154,17 @@ def _regular(served: Served, steps: Sequence[Step]) -> None:
         )
 
 
-def _filled(served: Served, steps: Sequence[Step]) -> tuple[Step, ...]:
+def filled(served: Served, steps: Sequence[Step]) -> tuple[Step, ...]:
     """With the category and price that an item had in training where nothing was said of them."""
-    items, filled = served.items, []
+    items, whole = served.items, list[Step]()
     for step in steps:
         index = items.index_of.get(step.item)
         if index is not None and (step.category is None or step.price is None):
             category = step.category if step.category is not None else items.categories[items.category[index]]
             price = step.price if step.price is not None else float(items.price[index])
             step = Step(step.item, step.action, step.time, category, price, step.quantity)
-        filled.append(step)
-    return tuple(filled)
+        whole.append(step)
+    return tuple(whole)
 
 
 def may_see(call: Call, body: schema.Question) -> bool:

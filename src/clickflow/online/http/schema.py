@@ -283,7 +283,8 @@ Answer = ItemsAnswer | CategoriesAnswer | ClassesAnswer | ProbabilityAnswer | Am
 
 class Prediction(Struct):
     """Answers by output of the model. `fallback`: `no_history` where the model reads nothing of who is asked about:
-    then there are rankings alone, each with its own fallback.
+    then there are rankings alone, each with its own fallback. `unplanned`: what a forecast learned of plans
+    (promotions, prices) and a question has not: its days ahead are as usual; `/v1/forecasts` reads the store's plan.
     """
 
     model: str
@@ -291,6 +292,7 @@ class Prediction(Struct):
     answers: dict[str, Answer]
     fallback: Literal["no_history"] | None = None
     unknown: list[Unknown] | UnsetType = UNSET
+    unplanned: list[str] | UnsetType = UNSET
 
 
 class Rankings(Struct):

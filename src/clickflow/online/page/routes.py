@@ -16,7 +16,7 @@ from clickflow.online import outlook
 from clickflow.online.history import Step
 from clickflow.online.http import schema
 from clickflow.online.http.problems import Refused
-from clickflow.online.http.questions import steps_of
+from clickflow.online.http.questions import filled, steps_of
 from clickflow.online.http.route import Call, Route
 from clickflow.online.http.settings import Service
 from clickflow.online.http.shop import SLOW
@@ -268,7 +268,7 @@ async def subject(service: Service, call: Call) -> Response:
     return _json(
         {
             **asdict(history.subject),
-            "steps": [_step(served, step) for step in history.steps],
+            "steps": [_step(served, step, log=history.subject.source == "log") for step in history.steps],
             "now": history.now,
             "others": history.others,
             "segment": segment,
@@ -276,19 +276,24 @@ async def subject(service: Service, call: Call) -> Response:
     )
 
 
-def _step(served: Served | None, step: Step) -> dict[str, Any]:
+def _step(served: Served | None, step: Step, *, log: bool) -> dict[str, Any]:
+    """A step to be shown, and asked again as it is: what a row of the log has not, was none. `unsaid`: what a shop did
+    not say, and each model takes from its own items; this one's are shown.
+    """
     if served is None:
-        return {**structs.asdict(step), "known": False, "name": None, "brand": None}
-    known = about(served, step.item)
-    own = {name: value for name, value in structs.asdict(step).items() if value is not None}
-    return {"quantity": None, "time": None, **known, **own, "known": step.item in served.items.index_of}
+        return {**structs.asdict(step), "known": False, "name": None, "brand": None, "unsaid": []}
+    own = structs.asdict(step if log else filled(served, [step])[0])
+    unsaid = [name for name in ("category", "price") if not log and getattr(step, name) is None]
+    known = {name: value for name, value in about(served, step.item).items() if name in ("name", "brand")}
+    known["known"] = step.item in served.items.index_of
+    return {**own, **known, "category": own["category"] or None, "unsaid": unsaid}
 
 
 async def after(service: Service, call: Call) -> Response:
     """The answers of a model after each step of a history."""
     body: After = call.body
     served = service.engine.current(body.model)
-    steps = steps_of(service, body.history, "$.history", canonical=True)
+    steps = filled(served, steps_of(service, body.history, "$.history", canonical=True))
     try:
         now = None if body.now is None else schema.micros(body.now)
     except ValueError as error:

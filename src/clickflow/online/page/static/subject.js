@@ -196,7 +196,7 @@ function show(pane, record, models, alive) {
     const near = view.rows.slice(0, after + 1).reverse().find(inNow)?.step;
     const next = view.rows.slice(after + 1).find(inNow)?.step;
     const time = near ? Math.min(near.time + STEP, next ? Math.floor((near.time + next.time) / 2) : Infinity) : next ? next.time - STEP : Date.now() * 1000;
-    const like = step || (near ? { ...near } : null) || { item: view.model.popular[0]?.item || "", ...view.model.popular[0] };
+    const like = step || (near ? { ...near } : null) || { item: view.model.popular[0]?.item || "", ...view.model.popular[0], unsaid: ["category", "price"] };
     const own = { ...like, action: step?.action || view.model.actions[0], time, quantity: null, known: true, added: true };
     view.edit(() => {
       view.rows.splice(after + 1, 0, { key: keys++, step: own, was: null, removed: false });
@@ -214,7 +214,7 @@ function show(pane, record, models, alive) {
         if (edit.what === "change" && row) row.step = { ...row.step, action: edit.to };
       }
       const add = edits.find((edit) => edit.what === "add");
-      if (add) view.add(view.cursor, { item: add.item, name: add.name, action: add.action, price: null, category: null, brand: null });
+      if (add) view.add(view.cursor, { item: add.item, name: add.name, action: add.action, price: null, category: null, brand: null, unsaid: ["category", "price"] });
     }, t("whatif"));
   };
   view.reset = () =>
@@ -254,12 +254,11 @@ function show(pane, record, models, alive) {
   view.answer();
 }
 
-const bare = ({ item, action: name, time, category, price, quantity }) =>
-  Object.fromEntries(
-    Object.entries({ item, action: name, time: time === null || time === undefined ? null : new Date(time / 1000).toISOString(), category, price, quantity }).filter(
-      ([, value]) => value !== null && value !== undefined,
-    ),
-  );
+/** A step as it is asked: null says that it has no category or price; what was not said is left out, for the model to fill. */
+const bare = ({ item, action: name, time, category, price, quantity, unsaid = [] }) => {
+  const said = { item, action: name, time: time === null || time === undefined ? undefined : new Date(time / 1000).toISOString(), category, price, quantity: quantity ?? undefined };
+  return Object.fromEntries(Object.entries(said).filter(([field, value]) => value !== undefined && !unsaid.includes(field)));
+};
 
 /** What is asked first: what was last time; else the likeliest of what is yes or no, an amount, the likeliest class, the best item. */
 function first(view) {

@@ -131,7 +131,7 @@ function editor(view, row, index, place) {
             "div",
             { class: "choice" },
             h("span", { "aria-hidden": "true" }, t("edit.item")),
-            itemBox({ model: view.model.name, label: t("edit.item"), value: own.item, onchoose: (choice) => change(t("changed"), { ...choice, known: true }) }),
+            itemBox({ model: view.model.name, label: t("edit.item"), value: own.item, onchoose: (choice) => change(t("changed"), { ...choice, unsaid: ["category", "price"], known: true }) }),
           ),
           button(
             t("edit.remove"),
