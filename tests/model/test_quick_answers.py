@@ -61,6 +61,20 @@ def test_a_table_has_the_best_rows_and_the_weight_of_all(loudness: float) -> Non
         assert total[k] == pytest.approx(np.logaddexp.reduce(row), abs=5e-4)
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_table_of_large_entries_side_by_side_is_scored_rightly_on_any_processor(count: int) -> None:
+    """Without VNNI two products of such bytes do not fit into the 16 bits in which they are added."""
+    draw = np.random.default_rng(3)
+    vectors = draw.uniform(0.9, 1, (20_000, 128)).astype(np.float32) * draw.choice([-1, 1], (20_000, 1)) / 12
+    vectors[:, 64:] *= draw.choice([-1, 1], (20_000, 64))
+    queries = draw.uniform(0.9, 1, (count, 128)).astype(np.float32) / 4
+    one = Table(vectors.astype(np.float32), FIRST_ITEM)
+    (rows, _, total), (right, _, weight) = one.best(queries, 20), one.exact(queries, 20)
+    for own, each in zip(rows, right, strict=True):
+        assert set(own.tolist()) == set(each.tolist())
+    np.testing.assert_allclose(total, weight, atol=5e-4)
+
+
 def test_products_are_those_of_each_query_with_its_own_rows() -> None:
     draw = np.random.default_rng(0)
     queries = draw.standard_normal((3, 16)).astype(np.float32)

@@ -165,63 +165,6 @@ def test_what_a_change_shows_is_what_the_api_answers_of_that_history(reader: Rea
     check(history[:-1])
 
 
-def test_a_step_of_no_price_is_asked_as_one_and_what_was_not_said_is_left_to_the_model(
-    browser: sync_api.Browser, served: Server
-) -> None:
-    """Items have a price in training: a row of the log without one had none; an event that says none has it."""
-    one = Reader(browser, served)
-    page = one.page
-    asked: dict[str, list[dict[str, Any]]] = {"answers": [], "explain": []}
-
-    def listen(request: sync_api.Request) -> None:
-        if request.url.endswith(("/v1/console/answers", "/v1/console/explain")):
-            asked[request.url.rpartition("/")[2]].append(request.post_data_json or {})
-
-    def check() -> list[dict[str, Any]]:
-        """What the page shows, and why, is what the API says of the history as it is."""
-        one.settled()
-        expect(page.locator("#whyhead")).to_be_visible()
-        history: list[dict[str, Any]] = asked["explain"][-1]["history"]
-        body = next(each for each in reversed(asked["answers"]) if each["history"] == history)  # or as it was
-        about = {"model": body["model"], "history": body["history"], "now": body.get("now")}
-        right = served.client.post("/v1/predict", json={**about, "k": 10}).json()["answers"]
-        shown = page.locator("ol.ranked > li")
-        expect(shown.locator(".what b")).to_have_text([item["item"] for item in right["next_item"]["items"]])
-        expect(page.locator(".headline strong")).to_have_text(percent(right["purchase"]["probability"]))
-        return history
-
-    page.on("request", listen)
-    one.see(f"session/{VISIT}")
-    history = check()
-    steps = served.client.get(f"/v1/console/subjects/session/{VISIT}").json()["steps"]
-    assert [step["price"] for step in history] == [step["price"] for step in steps]
-    assert None in [step["price"] for step in steps], "or it shows nothing"
-    assert {None} != {step["price"] for step in steps}
-    place = next(place for place in reversed(range(len(steps))) if steps[place]["price"] is None)
-    page.locator("ol.steps > li .select").nth(len(steps) - 1 - place).click()
-    one.settled()
-    page.locator("select[data-key=action]").select_option("cart" if steps[place]["action"] != "cart" else "view")
-    expect(page.locator(".whatif")).to_contain_text("1 change")
-    one.settled()
-    page.locator("ol.steps > li .select").first.click()
-    assert check()[place]["price"] is None, "what if asks of it as it was"
-
-    events = [{"item": "5"}, {"item": "6", "price": 40}, {"item": "7", "price": None}]
-    assert served.client.post("/v1/events", json={"session": "unpriced", "events": events}).status_code == 200
-    page.goto("/#/session")
-    page.locator(".found a", has=page.locator(".live")).first.click()
-    one.settled()
-    said = [{name: step[name] for name in ("item", "price") if name in step} for step in check()]
-    assert said == events
-    by_session = served.client.post("/v1/predict", json={"session": "unpriced"}).json()["answers"]
-    expect(page.locator(".headline strong")).to_have_text(percent(by_session["purchase"]["probability"]))
-    rows = page.locator("ol.steps > li .about")  # the newest first; what is asked of the first is its usual price
-    expect(rows.nth(2)).to_contain_text("4")
-    expect(rows.nth(1)).to_contain_text("40")
-    expect(rows.nth(0)).to_have_text("")
-    one.end()
-
-
 def test_what_is_below_the_reasons_stays_where_it_is_while_others_are_awaited(reader: Reader) -> None:
     """A press is lost where the button has moved from under it."""
     reader.page.set_viewport_size({"width": 1000, "height": 900})  # too narrow for two columns
@@ -395,3 +338,60 @@ def test_a_server_that_is_away_is_said_and_seen_again(reader: Reader) -> None:
     reader.settled()
     expect(page.locator(".headline strong")).to_contain_text("%")
     reader.log = [text for text in reader.log if "ERR_FAILED" not in text]  # the browser tells, too
+
+
+def test_a_step_of_no_price_is_asked_as_one_and_what_was_not_said_is_left_to_the_model(
+    browser: sync_api.Browser, served: Server
+) -> None:
+    """Items have a price in training: a row of the log without one had none; an event that says none has it."""
+    one = Reader(browser, served)
+    page = one.page
+    asked: dict[str, list[dict[str, Any]]] = {"answers": [], "explain": []}
+
+    def listen(request: sync_api.Request) -> None:
+        if request.url.endswith(("/v1/console/answers", "/v1/console/explain")):
+            asked[request.url.rpartition("/")[2]].append(request.post_data_json or {})
+
+    def check() -> list[dict[str, Any]]:
+        """What the page shows, and why, is what the API says of the history as it is."""
+        one.settled()
+        expect(page.locator("#whyhead")).to_be_visible()
+        history: list[dict[str, Any]] = asked["explain"][-1]["history"]
+        body = next(each for each in reversed(asked["answers"]) if each["history"] == history)  # or as it was
+        about = {"model": body["model"], "history": body["history"], "now": body.get("now")}
+        right = served.client.post("/v1/predict", json={**about, "k": 10}).json()["answers"]
+        shown = page.locator("ol.ranked > li")
+        expect(shown.locator(".what b")).to_have_text([item["item"] for item in right["next_item"]["items"]])
+        expect(page.locator(".headline strong")).to_have_text(percent(right["purchase"]["probability"]))
+        return history
+
+    page.on("request", listen)
+    one.see(f"session/{VISIT}")
+    history = check()
+    steps = served.client.get(f"/v1/console/subjects/session/{VISIT}").json()["steps"]
+    assert [step["price"] for step in history] == [step["price"] for step in steps]
+    assert None in [step["price"] for step in steps], "or it shows nothing"
+    assert {None} != {step["price"] for step in steps}
+    place = next(place for place in reversed(range(len(steps))) if steps[place]["price"] is None)
+    page.locator("ol.steps > li .select").nth(len(steps) - 1 - place).click()
+    one.settled()
+    page.locator("select[data-key=action]").select_option("cart" if steps[place]["action"] != "cart" else "view")
+    expect(page.locator(".whatif")).to_contain_text("1 change")
+    one.settled()
+    page.locator("ol.steps > li .select").first.click()
+    assert check()[place]["price"] is None, "what if asks of it as it was"
+
+    events = [{"item": "5"}, {"item": "6", "price": 40}, {"item": "7", "price": None}]
+    assert served.client.post("/v1/events", json={"session": "unpriced", "events": events}).status_code == 200
+    page.goto("/#/session")
+    page.locator(".found a", has=page.locator(".live")).first.click()
+    one.settled()
+    said = [{name: step[name] for name in ("item", "price") if name in step} for step in check()]
+    assert said == events
+    by_session = served.client.post("/v1/predict", json={"session": "unpriced"}).json()["answers"]
+    expect(page.locator(".headline strong")).to_have_text(percent(by_session["purchase"]["probability"]))
+    rows = page.locator("ol.steps > li .about")  # the newest first; what is asked of the first is its usual price
+    expect(rows.nth(2)).to_contain_text("4")
+    expect(rows.nth(1)).to_contain_text("40")
+    expect(rows.nth(0)).to_have_text("")
+    one.end()

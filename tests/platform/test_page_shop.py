@@ -38,6 +38,20 @@ from clickflow.system.paths import Paths
 pytestmark = MARKS
 
 
+class Unranked(Server):
+    """One that recommends nothing: no question is asked as it ends."""
+
+    def end(self, by: int = signal.SIGTERM) -> list[psutil.Process]:
+        """Without a question."""
+        return self._end(by)
+
+
+class Registry(Unranked):
+    """One beside a workspace whose champions are no models: nothing answers."""
+
+    up = "/healthz"
+
+
 def test_what_is_ahead_is_shown_with_what_was_sold(reader: Reader) -> None:
     page = reader.see("outlook")
     expect(page.locator(".segments tbody tr")).to_contain_text("Best")
@@ -63,7 +77,7 @@ def test_forecasts_say_what_they_read_of_a_plan_and_what_not(
     planned.exported(root, paths, plan)
     shutil.copytree(paths.exported(SERIES_MODEL), paths.home / "models" / SERIES_MODEL / "1")
     crown(tmp_path, 1, SERIES_MODEL)
-    server = Server(tmp_path)
+    server = Unranked(tmp_path)
     one = Reader(browser, server)
     last = date.fromordinal(date(1970, 1, 1).toordinal() + planned.FIRST + planned.WIDTH - 1)
     box = one.see("outlook").locator(".forecasts")
@@ -180,16 +194,6 @@ def test_who_signs_in_with_a_key_that_may_is_told_what_the_registry_says(served:
     reader.log = [text for text in reader.log if "401" not in text and "404" not in text]  # the browser tells, too
     keys.file_of(home).unlink()
     served.until(lambda: served.client.get("/v1/models").status_code == 200)  # as the other tests know it
-
-
-class Registry(Server):
-    """One beside a workspace whose champions are no models: nothing answers."""
-
-    up = "/healthz"
-
-    def end(self, by: int = signal.SIGTERM) -> list[psutil.Process]:
-        """Without a question to it: it answers none."""
-        return self._end(by)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from clickflow.online import apart, weights
+from clickflow.online import apart, table, weights
 from clickflow.online.parts import Array, Make, Parts
 from clickflow.system import process
 from clickflow.system.errors import ClickflowError
@@ -149,7 +149,7 @@ def _code() -> str:
     here, digest = Path(__file__).parent, hashlib.sha256()
     for name in CODE:
         digest.update((here / name).read_bytes())
-    return digest.hexdigest()[:8]
+    return digest.hexdigest()[:8] + ("" if table.signed() else "u")  # made on this kind of processor
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ what all rows weigh together is known to about 1e-4: by so much a probability ma
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ LOUD = 25.0
 """Above this length of a query, eight bits say too little of the weights: float32 instead."""
 FOLDED = 512
 """Maxima of a query that are put in order, at least."""
-STEPS = 127
-"""Of eight bits, on either side of 0."""
+STEPS, MIDDLE = 127, 128
+"""Of eight bits, on either side of 0; and what is 0 of them where they have no sign."""
 FLOAT, EIGHT_BITS = 1e-6, 2e-4
 """By what share the weight of all rows may be off, where they are scored in these."""
 SAFE = 1e-4
@@ -90,7 +91,7 @@ class Table:
         off = queries - rounded * scale
         # |q t - q' t'| <= |q| |t - t'| + |q - q'| |t'|
         slack = np.sqrt((off * off).sum(axis=1)) * self._longest + SAFE
-        feed = {"query": (rounded + 128).astype(np.uint8), "scale": scale[:, :, None]}
+        feed = {"query": (rounded + MIDDLE).astype(np.uint8), "scale": scale[:, :, None]}
         maxima, weights = self._eight.run(None, feed)
         maxima *= scale
         count = min(most, self._full)
@@ -214,15 +215,17 @@ def _built(vectors: Floats, first: int) -> tuple[bytes, Mapping[str, Any], str]:
 def eight_bits(vectors: Floats, first: int, name: str, make: Callable[[str, tuple[int, ...], Any], Any]) -> bytes:
     """The rows from `first` on in eight bits, and the graph that scores them; of few rows none.
 
-    Arrays are made by `make`, from a name, a shape and a type; the names begin with `name`: `.rows`, int8 [D, rows] of
-    one block after the other, and what one step of them is worth, `.step`, the first rows of all groups of a block
-    before the second ones; by group the longest difference of a row from that, `.worst`; the longest row, `.longest`.
+    Arrays are made by `make`, from a name, a shape and a type; names begin with `name`: `.rows`, int8, or uint8 where
+    this processor needs it (`signed`), [D, rows] of one block after the other, and what one step of them is worth,
+    `.step`, the first rows of all groups of a block before the second ones; by group the longest difference of a row
+    from that, `.worst`; the longest row, `.longest`.
     """
     if len(vectors) < SMALL:
         return b""
     group, columns = _group(len(vectors)), vectors.shape[1]
     full = (len(vectors) - first) // group * group
-    rows, steps = make(f"{name}.rows", (full * columns,), np.int8), make(f"{name}.step", (full,), np.float32)
+    kind, middle = (np.int8, 0) if signed() else (np.uint8, MIDDLE)
+    rows, steps = make(f"{name}.rows", (full * columns,), kind), make(f"{name}.step", (full,), np.float32)
     worst, longest = make(f"{name}.worst", (full // group,), np.float32), make(f"{name}.longest", (1,), np.float32)
     longest[0] = 0
     for at in range(0, full, BLOCK):
@@ -237,12 +240,36 @@ def eight_bits(vectors: Floats, first: int, name: str, make: Callable[[str, tupl
         worst[at // group : end // group] = np.sqrt(np.vecdot(rounded, rounded)).reshape(-1, group).max(axis=1)
         # the first rows of all groups, then the second ones: maxima of groups are then maxima of whole vectors
         order = np.arange(len(block)).reshape(-1, group).T.ravel()
-        rows[at * columns : end * columns] = eight.astype(np.int8)[order].T.ravel()
+        rows[at * columns : end * columns] = (eight + middle).astype(kind)[order].T.ravel()
         steps[at:end] = step[order]
     return _graph(rows, steps, group)
 
 
-def _blocks(rows: npt.NDArray[np.int8], steps: Floats) -> Iterator[tuple[str, Any]]:
+@cache
+def signed() -> bool:
+    """Whether this processor multiplies bytes with signed bytes rightly: one without VNNI adds two of the products in
+    16 bits, and where these do not fit a score is too low, and says nothing of it. Bytes without a sign are right, too,
+    and slower.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    from clickflow.artefact.artefact import open_session
+
+    high = np.full((BLOCK // 64, BLOCK // 64), STEPS, np.int8)
+    held = [numpy_helper.from_array(high, "rows"), numpy_helper.from_array(np.array(1, np.float32), "one")]
+    node = helper.make_node("MatMulIntegerToFloat", ["query", "rows", "one", "one"], ["score"], domain="com.microsoft")
+    given = helper.make_tensor_value_info("query", TensorProto.UINT8, ["N", len(high)])
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", len(high)])
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([node], "products", [given], [score], held)
+    data = helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString()
+    session = open_session(data, threads=1, where=Path("a product of bytes"))
+    most = np.iinfo(np.uint8).max
+    queries = [np.full((count, len(high)), most, np.uint8) for count in (1, 8)]  # of one there is another way
+    return all((session.run(None, {"query": each})[0] == most * STEPS * len(high)).all() for each in queries)
+
+
+def _blocks(rows: npt.NDArray[Any], steps: Floats) -> Iterator[tuple[str, Any]]:
     """The constants of the graph."""
     columns = len(rows) // max(len(steps), 1)
     for k, at in enumerate(range(0, len(steps), BLOCK)):
@@ -251,22 +278,23 @@ def _blocks(rows: npt.NDArray[np.int8], steps: Floats) -> Iterator[tuple[str, An
         yield f"step{k}", steps[at:end]
 
 
-def _graph(rows: npt.NDArray[np.int8], steps: Floats, group: int) -> bytes:
-    """From queries uint8 [N, D], 128 being 0, and what one step of them is worth, [N, 1, 1], to the maxima (in steps)
-    and the weights [N, groups]; its constants are `_blocks`.
+def _graph(rows: npt.NDArray[Any], steps: Floats, group: int) -> bytes:
+    """From queries uint8 [N, D], `MIDDLE` being 0, and what one step of them is worth, [N, 1, 1], to the maxima (in
+    steps) and the weights [N, groups]; its constants are `_blocks`.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, blocks = [], range(-(-len(steps) // BLOCK))
     held = [
         numpy_helper.from_array(np.array(1, np.float32), "one"),
-        numpy_helper.from_array(np.array(128, np.uint8), "zero"),
+        numpy_helper.from_array(np.array(MIDDLE, np.uint8), "zero"),
+        numpy_helper.from_array(np.array(0 if rows.dtype == np.int8 else MIDDLE, rows.dtype), "middle"),
         numpy_helper.from_array(np.array([0, group, -1], np.int64), "shape"),
         numpy_helper.from_array(np.array([1], np.int64), "within"),
     ]
     held += [_elsewhere(*each) for each in _blocks(rows, steps)]
     for k in blocks:
-        inputs = ["query", f"rows{k}", "one", f"step{k}", "zero"]
+        inputs = ["query", f"rows{k}", "one", f"step{k}", "zero", "middle"]
         nodes += [
             helper.make_node("MatMulIntegerToFloat", inputs, [f"flat{k}"], domain="com.microsoft"),
             helper.make_node("Reshape", [f"flat{k}", "shape"], [f"scores{k}"]),
