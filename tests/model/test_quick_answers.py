@@ -65,10 +65,10 @@ def test_a_table_has_the_best_rows_and_the_weight_of_all(loudness: float) -> Non
 def test_a_table_of_large_entries_side_by_side_is_scored_rightly_on_any_processor(count: int) -> None:
     """Without VNNI two products of such bytes do not fit into the 16 bits in which they are added."""
     draw = np.random.default_rng(3)
-    vectors = draw.uniform(0.9, 1, (20_000, 128)).astype(np.float32) * draw.choice([-1, 1], (20_000, 1)) / 12
+    vectors = draw.uniform(0.9, 1, (20_000, 128)) * draw.choice([-1, 1], (20_000, 1)) / 12
     vectors[:, 64:] *= draw.choice([-1, 1], (20_000, 64))
-    queries = draw.uniform(0.9, 1, (count, 128)).astype(np.float32) / 4
-    one = Table(vectors.astype(np.float32), FIRST_ITEM)
+    queries = (draw.uniform(0.9, 1, (count, 128)) / 4).astype(np.float32)
+    one = Table(np.asarray(vectors, np.float32), FIRST_ITEM)
     (rows, _, total), (right, _, weight) = one.best(queries, 20), one.exact(queries, 20)
     for own, each in zip(rows, right, strict=True):
         assert set(own.tolist()) == set(each.tolist())
