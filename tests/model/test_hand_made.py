@@ -11,9 +11,9 @@ import yaml
 
 from clickflow import features
 from clickflow.artefact import asking, checks, export
-from clickflow.artefact.alone import alone
+from clickflow.artefact.alone import alone, by_features
 from clickflow.artefact.artefact import load
-from clickflow.artefact.windows import of_split
+from clickflow.artefact.windows import batch, of_split
 from clickflow.models.hand_made import HandMade, placed, read_by
 from clickflow.models.saved import load_trained
 from clickflow.params.file import check
@@ -81,6 +81,11 @@ def test_a_network_that_reads_them_ships(raw: dict[str, Any], tmp_path: Path, mo
         own = asking.answers(part, split, positions, every, one_to_one)
         assert own.keys() == {name}
         np.testing.assert_array_equal(own[name], whole[name])
+    inputs, row, column = batch(split, positions, every, ending.inputs, one_to_one)
+    table = asking.hand_made("session", ending.features, split, positions, every, read_card(store))
+    answer = by_features(ending, "exit", ending.feed(inputs, row, column, features=table))
+    for values in (table, table[::-1].copy()):
+        np.testing.assert_array_equal(answer(values), ending.scores(inputs, row, column, features=values)["exit"])
     model = paths.exported(MODEL) / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"?")
     with pytest.raises(DataError, match="has changed since it was loaded"):

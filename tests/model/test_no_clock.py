@@ -37,7 +37,8 @@ def params(root: Path, tmp_path: Path) -> Params:
     source = replace(whole.source, kind="files", path="raw", preset="session_tsv", time_format="order")
     model = whole.model("next_step")
     model = replace(model, budget=replace(model.budget, epochs=1))
-    model = replace(model, encoder=replace(model.encoder, features=("action", "hour", "weekday", "gap", "since_start")))
+    features = ("action", "hour", "weekday", "gap", "since_start")
+    model = replace(model, encoder=replace(model.encoder, features=features, hand_made=True))
     judged = replace(whole.evaluation, baselines=("popularity",), action_baselines=("majority",), bootstrap=20)
     return replace(whole, source=source, models={"next_step": model}, evaluation=judged)
 
@@ -57,8 +58,9 @@ def test_an_order_is_no_clock_and_nothing_pretends_it_were(
 
     stage.run(params, paths, "next_step")
     stderr = capsys.readouterr().err
-    assert "it is trained without hour, weekday, gap, since_start" in stderr
-    assert read_json(paths.trained("next_step") / "model.json")["inputs"] == ["item", "action"]
+    assert "it is trained without hour, weekday, gap, since_start, hand-made features" in stderr
+    described = read_json(paths.trained("next_step") / "model.json")
+    assert (described["inputs"], "hand_made" in described) == (["item", "action"], False)
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")
     slices = read_json(paths.measured("next_step"))["slices"]

@@ -84,7 +84,7 @@ def shipped(root: Path, folder: Path, own_heads: dict[str, Any]) -> Shop:
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     raw["models"], raw["champion"] = {MODEL: raw["models"][MODEL]}, {MODEL: 0}
     raw["models"][MODEL]["heads"] = own_heads
-    raw["models"][MODEL]["encoder"]["units"] = 12
+    raw["models"][MODEL]["encoder"] |= {"units": 12, "hand_made": False}
     raw["models"][MODEL]["budget"] = {"epochs": 3, "batch_tokens": 128, "max_length": 8}
     raw["evaluation"]["bootstrap"] = 50
     raw["units"] = ["session"]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clickflow.artefact import asking
-from clickflow.artefact.alone import alone
+from clickflow.artefact.alone import alone, by_features
 from clickflow.artefact.artefact import Artefact
 from clickflow.artefact.vectors import vectors
 from clickflow.artefact.windows import batch
@@ -98,12 +98,19 @@ def _weights(test: HeldOut, artefact: Artefact, answered: Answers, seed: int) ->
     rows = np.sort(draw.permutation(rows)[:most])
     if len(rows) < 2:
         return None
-    artefact = alone(artefact, answered.output.name)
+    output = answered.output.name
+    artefact = alone(artefact, output)
     questions = _Inputs(test, artefact, answered.at[rows])
-    target = answered.target[rows]
+    target, as_they_are = answered.target[rows], None
+    if artefact.inputs and artefact.features:
+        steps = artefact.feed(questions.inputs, questions.row, questions.column, features=questions.features)
+        as_they_are = by_features(artefact, output, steps)
 
     def loss(given: Mapping[str, Any], features: Any) -> Values:
-        said = artefact.scores(given, questions.row, questions.column, features=features)[answered.output.name]
+        if as_they_are is not None and given is questions.inputs:
+            said = as_they_are(features)
+        else:
+            said = artefact.scores(given, questions.row, questions.column, features=features)[output]
         if kind == "ranking":
             return -said[np.arange(len(target)), target].astype(np.float64)
         return KINDS[kind].values(LOSSES[kind], said, target)

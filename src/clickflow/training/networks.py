@@ -12,6 +12,7 @@ from typing import Any
 from clickflow.heads import named
 from clickflow.models import item_features
 from clickflow.models.ensemble import parameters
+from clickflow.models.hand_made import read_by
 from clickflow.models.network import Network
 from clickflow.models.saved import CARD, save
 from clickflow.models.sizes import Sizes
@@ -35,7 +36,9 @@ def train_network(params: Params, paths: Paths, name: str, track: Callable[..., 
     folder = paths.sequences(params.model(name).unit)
     card = read_card(folder)
     spec = readable(params.model(name), card)
-    if lacking := [each for each in params.model(name).encoder.features if each not in spec.encoder.features]:
+    lacking: list[str] = [each for each in params.model(name).encoder.features if each not in spec.encoder.features]
+    lacking += ["hand-made features"] if read_by(params.model(name)) and not read_by(spec) else []
+    if lacking:
         console.say(f"{name}: the log has an order and no clock: it is trained without {', '.join(lacking)}")
     mark = fingerprint(params, name, card)
     mirror = checkpoint_mirror.mirror(mark, console.say)
@@ -85,9 +88,10 @@ def _train(
 
 
 def readable(spec: Model, card: Card) -> Model:
-    """`spec` without the step features that a log without a clock does not have."""
+    """`spec` without what a log without a clock does not have: step features, and the hand-made ones, most of times."""
     features = tuple(name for name in spec.encoder.features if card.clock or not FEATURES[name].of_clock)
-    return replace(spec, encoder=replace(spec.encoder, features=features))
+    hand_made = spec.encoder.hand_made and card.clock
+    return replace(spec, encoder=replace(spec.encoder, features=features, hand_made=hand_made))
 
 
 def sizes(card: Card) -> Sizes:
