@@ -344,6 +344,22 @@ def test_weights_are_believed_by_how_many_series_have_the_loss_not_by_how_many_t
     assert mixture.equal(np.full((3, 2), np.nan), np.ones((3, 2, 4))) == 0.0
 
 
+def test_a_method_that_is_far_off_in_all_series_keeps_nothing_of_its_prior_and_one_of_a_few_series_does() -> None:
+    """Half believed, a prior alone would leave it half of its weight, however far off it is."""
+    prior, levels = np.array([0.4, 0.4, 0.2]), (20.0, 21.0, 60.0)
+    actual = np.random.default_rng(1).poisson(20.0, (80, 6)).astype(float)
+    forecasts = np.stack([level * np.tile([1.0, 0.72, 1.0, 1.3], (80, 6, 1)) for level in levels])
+    half = mixture.fit_weights(actual, forecasts, prior, 0.5)
+    assert (half[:, 2] < 0.002).all()
+    assert (half[:, :2] > 0.15).all()
+    none = mixture.fit_weights(actual, forecasts, prior, 0.0)
+    np.testing.assert_allclose(none, np.tile(prior, (4, 1)))
+    one = forecasts.copy()
+    one[2] = one[0]
+    one[2, 0] = 2_000.0  # in a single series
+    assert (mixture.fit_weights(actual, one, prior, 0.5)[:, 2] > 0.05).all()
+
+
 def test_a_fifth_of_counts_of_few_units_lies_outside_though_most_lower_quantiles_are_0() -> None:
     rng = np.random.default_rng(3)
     level = rng.lognormal(-0.5, 0.7, (60, 1))

@@ -14,6 +14,12 @@ TRUST = 10
 """Series asked, over all origins, whose loss weighs as much as that; of weights so many of equal loss."""
 TRUST_LEVEL = 100
 """The same, for a level to have weights of its own."""
+FAR_OFF = 12.0
+"""A method whose loss is above that of the best one by the share x, beyond chance, has exp(-`FAR_OFF` x) of its prior
+weight: of a prior that is half believed it would keep half of it, though it were twice as far off.
+"""
+CHANCE = 2.0
+"""Standard errors of that share, over series, that are chance."""
 FACTORS = np.arange(0.3, 2.61, 0.05)
 """Of the spread, that are tried."""
 NEAR_ONE = np.arange(0.86, 1.145, 0.01)
@@ -61,6 +67,7 @@ def fit_weights(actual: Array, forecasts: Array, prior: Array, several: float) -
     levels = np.array(LEVELS)
     series = equal(actual, mixed(np.tile(prior, (4, 1)), forecasts))
     share = several * series / (series + TRUST)
+    prior = without_far_off(prior, actual, forecasts, several)
     shared = share * _search(truth, said, levels, prior) + (1 - share) * prior
     share = several * series / (series + TRUST_LEVEL)
     out = np.empty((4, len(prior)))
@@ -69,6 +76,19 @@ def fit_weights(actual: Array, forecasts: Array, prior: Array, several: float) -
         out[at + 1] = share * own + (1 - share) * shared
     out[0] = out[2]
     return out
+
+
+def without_far_off(prior: Array, actual: Array, forecasts: Array, several: float) -> Array:
+    """The prior [k], 1 together, with less of methods whose loss is above that of the best one, as far as several
+    origins say so and it is not that of a few series.
+    """
+    loss = np.stack([np.nansum(pinball(actual, each), (1, 2)) for each in forecasts])  # [k, s]
+    best = loss[np.argmin(loss.sum(1))]
+    above = loss - best
+    sure = np.maximum(above.sum(1) - CHANCE * np.sqrt((above**2).sum(1)), 0) / max(float(best.sum()), 1e-300)
+    weight = prior * np.exp(-FAR_OFF * several * sure)
+    left: Array = weight / weight.sum()
+    return left
 
 
 def equal(actual: Array, mix: Array) -> float:

@@ -78,10 +78,7 @@ def build(
         numbered, split_up = packable.numbered, packable.split_up
         packed, tables, files = _pack(packable, settings, unit, scratch, fresh, clock=clock)
         covered = coverage.measure(packed, split_up.held, tables.items)
-        planned, said, written = None, (), {}  # type: tuple[dict[str, Any] | None, tuple[str, ...], dict[str, str]]
-        if plan_of is not None:
-            planned, said, written = _planned(plan_of, packable, tables, unit, settings, fresh)
-        files |= written
+        planned, said, written = _planned(plan_of, packable, tables, unit, settings, fresh)
         card = Card(
             unit=unit.name,
             known=tables.items.known,
@@ -95,7 +92,7 @@ def build(
             left_out=packable.left_out,
             counts=split_up.counts,
             settings={**_settings(settings, unit), "source": _source(events)},
-            files=files,
+            files=files | written,
             clock=clock,
             coverage=covered | {"tie_share": split_up.tie_share},
             repeated=split_up.repeated,
@@ -285,11 +282,13 @@ def _pack(
 
 
 def _planned(
-    of_file: PlanFile, packable: Packable, tables: Tables, unit: Unit, settings: Sequences, out: Path
-) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str]]:
+    of_file: PlanFile | None, packable: Packable, tables: Tables, unit: Unit, settings: Sequences, out: Path
+) -> tuple[dict[str, Any] | None, tuple[str, ...], dict[str, str]]:
     """Write the plan of the store's series, by their indexes; returns what the card says of it, its notes, and the hash
-    of the file.
+    of the file. Nothing of each where there is no plan.
     """
+    if of_file is None:
+        return None, (), {}
     assert unit.as_of is not None
     how, order = unit.as_of(getattr(settings, unit.section)), tables.items.order
     ids = packable.numbered.item_ids.take(order).to_pylist()
