@@ -360,6 +360,18 @@ def test_a_method_that_is_far_off_in_all_series_keeps_nothing_of_its_prior_and_o
     assert (mixture.fit_weights(actual, one, prior, 0.5)[:, 2] > 0.05).all()
 
 
+def test_months_of_one_series_that_grows_are_forecast_by_what_follows_its_course() -> None:
+    time = np.arange(84)
+    level = 400 * 1.015**time * (1 + 0.3 * np.sin(2 * np.pi * time / 12))
+    values = level * np.random.default_rng(5).gamma(400, 1 / 400, 84)
+    known = Panel(values[None, :72], "month", np.datetime64("2018-01-01"))
+    preset = ensemble.fit(known, 12)
+    follow = [name in ("ets", "sarima", "theta", ensemble.LEVEL) for name in preset.methods]
+    assert preset.weights["fast"][:, follow].sum(1).min() > 0.9
+    off = np.abs(preset.forecast(known)[0, :, 2] / values[72:] - 1).mean()
+    assert off < 0.048  # .054 by the prior of many series
+
+
 def test_a_fifth_of_counts_of_few_units_lies_outside_though_most_lower_quantiles_are_0() -> None:
     rng = np.random.default_rng(3)
     level = rng.lognormal(-0.5, 0.7, (60, 1))

@@ -91,6 +91,10 @@ PRIOR_YOUNG: Mapping[str, float] = {
     COUNTS: 3,
 }
 """The same of a panel that is `young`, of all groups: what follows a level, and little of what learns a course."""
+PRIOR_SINGLE: Mapping[str, float] = {"ets": 1, "sarima": 1, "theta": 1, LEVEL: 1}
+"""The same of months of one fast series: what learns from all series has none but it, nor has their common factor, and
+quantiles of its last periods know no course. Of days and weeks it was not tried.
+"""
 ALONE = {"day": (0.5, 1), "week": (0.5, 1), "month": (2.5, 3)}
 """Horizons backtested whose weights count as much as the prior's, and the power that they count with: what is wrong
 with one month is so for all series, so weights of little more than one horizon of months are hardly believed.
@@ -261,6 +265,8 @@ def fit(known: Panel, horizon: int, *, seed: int = 0, network: bool = False) -> 
     models = models.only(early.names)
     methods = (*PARTS, *models.names)
     prior = dict.fromkeys(GROUPS, PRIOR_YOUNG) if young(known) else PRIOR
+    if known.step == "month" and len(known.values) == 1:
+        prior = {**prior, "fast": PRIOR_SINGLE}
     asked = [(origin, early) for origin in look.origins]
     if look.year is not None:
         before = learn(as_of(known, look.year), horizon, seed, network)
