@@ -37,8 +37,8 @@ def params(root: Path, tmp_path: Path) -> Params:
     source = replace(whole.source, kind="files", path="raw", preset="session_tsv", time_format="order")
     model = whole.model("next_step")
     model = replace(model, budget=replace(model.budget, epochs=1))
-    features = ("action", "hour", "weekday", "gap", "since_start")
-    model = replace(model, encoder=replace(model.encoder, features=features, hand_made=True))
+    encoder = replace(model.encoder, features=("action", "hour", "weekday", "gap", "since_start"), hand_made=True)
+    model = replace(model, encoder=encoder)
     judged = replace(whole.evaluation, baselines=("popularity",), action_baselines=("majority",), bootstrap=20)
     return replace(whole, source=source, models={"next_step": model}, evaluation=judged)
 
