@@ -21,6 +21,7 @@ from clickflow.sequences.store import open_split, read_card
 from clickflow.system.errors import DataError, UsageError
 from clickflow.system.paths import Paths
 from clickflow.training import stage
+from clickflow.training.answers.classes import regression
 
 MODEL = "next_step"
 
@@ -50,6 +51,19 @@ def test_what_is_missing_is_told_apart_and_nothing_is_added_at_first() -> None:
     assert put.shape == (2, 3, 3)
     assert torch.equal(put[1, 0], values[1])
     assert (put[0, :2] == 0).all()
+
+
+def test_a_column_that_is_the_same_in_all_rows_has_no_weight_and_moves_no_other() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 3, generator=draw)
+    target = (x[:, 0] + torch.randn(400, generator=draw) > 0).long()
+    weight, bias = regression(x, target, 2)
+    constant = torch.cat([torch.ones(400, 1), x, torch.zeros(400, 2)], dim=1)
+    beside, same = regression(constant, target, 2)
+    torch.testing.assert_close(beside[:, 1:4], weight)
+    torch.testing.assert_close(same, bias)
+    assert not beside[:, [0, 4, 5]].any()
+    assert float((x @ weight.t() + bias).argmax(1).eq(target).float().mean()) > 0.7
 
 
 def test_a_network_that_reads_them_ships(raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
