@@ -12,15 +12,19 @@ from clickflow.evaluation import evaluate
 from clickflow.events.ingest import ingest
 from clickflow.monitoring import watch
 from clickflow.params.file import load
+from clickflow.params.models import ClassesHead
 from clickflow.params.schema import Params
 from clickflow.quality import validate
 from clickflow.sequences import prepare
 from clickflow.sequences.store import open_split, read_card
+from clickflow.system.errors import DataError
 from clickflow.system.files import read_json
 from clickflow.system.paths import Paths
 from clickflow.training import stage
 
 SESSIONS = 400
+OF_TIMES = {"since_start", "last_gap", "gap_before", "mean_gap", "longest_gap", "since_cart"}
+OF_TIMES |= {"hour", "hour_sine", "hour_cosine", "weekday"}
 
 
 @pytest.fixture
@@ -58,14 +62,32 @@ def test_an_order_is_no_clock_and_nothing_pretends_it_were(
 
     stage.run(params, paths, "next_step")
     stderr = capsys.readouterr().err
-    assert "it is trained without hour, weekday, gap, since_start, hand-made features" in stderr
+    assert "it is trained without hour, weekday, gap, since_start, hand-made features of times" in stderr
     described = read_json(paths.trained("next_step") / "model.json")
-    assert (described["inputs"], "hand_made" in described) == (["item", "action"], False)
+    assert described["inputs"] == ["item", "action"]
+    assert "steps" in described["hand_made"]
+    assert not OF_TIMES & {*described["hand_made"]}
     export.run(params, paths, "next_step")
     evaluate.run(params, paths, "next_step")
     slices = read_json(paths.measured("next_step"))["slices"]
     assert set(slices["next_item"]) == {"length", "popularity"}
     assert set(slices["next_action"]) == {"length"}
+
+
+def test_trees_of_it_read_no_times_either(params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A server would give them the real ones, which are of another size than numbers of an order."""
+    trees = replace(params.model("next_step"), kind="boosting", heads={"next_action": ClassesHead()}, features="all")
+    params, paths = replace(params, models={"trees": trees}), Paths(tmp_path)
+    ingest(params, paths)
+    prepare.run(params, paths, "session")
+    stage.run(params, paths, "trees")
+    assert "trees: the log has an order and no clock: it is trained without hand-made" in capsys.readouterr().err
+    read = read_json(paths.trained("trees") / "model.json")["features"]
+    assert "steps" in read
+    assert not OF_TIMES & {*read}
+    params = replace(params, models={"trees": replace(trees, features=("hour", "last_gap"))})
+    with pytest.raises(DataError, match=r"all features of models.trees are of times: hour, last_gap"):
+        stage.run(params, paths, "trees")
 
 
 def test_a_watch_of_it_judges_neither_age_nor_hours(params: Params, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def _fit(kind: str, answer: str, chosen: tuple[str, ...], train: Positions) -> C
         return fit_mean(train) if answer == "amount" else fit_majority(train)
     if len(train) > MOST:
         train = train.only(np.sort(np.random.default_rng(SEED).choice(len(train), MOST, replace=False)))
-    every = features.names(train.unit)
-    names = [name for name in every if name in chosen] or list(every)
+    every, there = features.names(train.unit), features.names(train.unit, clock=train.store.clock)
+    names = [name for name in there if name in chosen] or list(there)
     columns = [every.index(name) for name in names]
     # the steps of one visit, and the cut-offs of one person, are never in two folds
     estimator = estimators.fit(

@@ -39,9 +39,11 @@ def table(unit: str) -> tuple[Feature, ...]:
 
 
 @cache
-def names(unit: str) -> tuple[str, ...]:
-    """The names of a unit's features, in the order of its table."""
-    return tuple(feature.name for feature in table(unit))
+def names(unit: str, *, clock: bool = True) -> tuple[str, ...]:
+    """The names of a unit's features, in the order of its table; of a log with an order and no `clock` those that are
+    of no times.
+    """
+    return tuple(feature.name for feature in table(unit) if clock or not feature.of_clock)
 
 
 def compute(

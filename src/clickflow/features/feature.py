@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from clickflow.sequences.features import Array
 
 
+NOW = "now"
+"""The window of what is read off the time of asking alone."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """One column of a table of features; docs/reference/features.md is made of these lines."""
@@ -17,6 +21,11 @@ class Feature:
     meaning: str
     window: str = "all"
     """What of the past it reads: all of it, or the last so many days."""
+
+    @property
+    def of_clock(self) -> bool:
+        """Whether it is of the times of a visit's steps, which a log with an order and no clock does not have."""
+        return self.unit == "seconds" or self.window == NOW
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickflow.features.feature import Feature, Names, Spans
+from clickflow.features.feature import NOW, Feature, Names, Spans
 from clickflow.sequences.features import Array
 from clickflow.sequences.store import PackedSplit
 from clickflow.system.moments import DAY, HOUR, SECOND
@@ -60,10 +60,10 @@ TABLE: tuple[Feature, ...] = (
     Feature("most_price", "money", "highest price", VISIT),
     Feature("price_ratio", "ratio", "price at the last step over the mean price", VISIT),
     Feature("carted_price", "money", "sum of the prices put into the cart", VISIT),
-    Feature("hour", "hour", "hour of the day, UTC", "now"),
-    Feature("hour_sine", "-1 to 1", "sine of the hour on a circle of a day", "now"),
-    Feature("hour_cosine", "-1 to 1", "cosine of the hour on a circle of a day", "now"),
-    Feature("weekday", "day", "day of the week, Monday is 0, UTC", "now"),
+    Feature("hour", "hour", "hour of the day, UTC", NOW),
+    Feature("hour_sine", "-1 to 1", "sine of the hour on a circle of a day", NOW),
+    Feature("hour_cosine", "-1 to 1", "cosine of the hour on a circle of a day", NOW),
+    Feature("weekday", "day", "day of the week, Monday is 0, UTC", NOW),
 )
 """The features, in the order of the columns."""
 

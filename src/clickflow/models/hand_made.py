@@ -23,10 +23,12 @@ SPREAD = 1e-4
 """A feature that varies less says nothing."""
 
 
-def read_by(spec: "Model") -> tuple[str, ...]:
-    """The features that a network of these params reads: none where no head of it would."""
+def read_by(spec: "Model", *, clock: bool = True) -> tuple[str, ...]:
+    """The features that a network of these params reads of a log with a `clock` or without: none where no head of it
+    would.
+    """
     reads = spec.encoder.hand_made and any(named(name).kind in ("classes", "probability") for name in spec.heads)
-    return features.names(spec.unit) if reads else ()
+    return features.names(spec.unit, clock=clock) if reads else ()
 
 
 class HandMade(nn.Module):

@@ -15,7 +15,7 @@ class Sizes:
     of their codes, without exit; `categories`: number of category indexes; `statistics`: mean and standard deviation
     of log(1 + x) of each feature that is a number, in the training part; `item_codes`: see `item_features.codes`,
     needed where the spec asks for item features; `associations`: needed where the spec asks for them; `hand_made`: the
-    names of the hand-made features that are read, where the spec asks for them.
+    names of the hand-made features that are read, where the spec asks for them; `clock`: whether the log has one.
     """
 
     known: int
@@ -25,3 +25,4 @@ class Sizes:
     item_codes: Codes | None = field(default=None, compare=False)
     associations: Table | None = field(default=None, compare=False)
     hand_made: tuple[str, ...] = ()
+    clock: bool = True

@@ -37,7 +37,7 @@ def train_network(params: Params, paths: Paths, name: str, track: Callable[..., 
     card = read_card(folder)
     spec = readable(params.model(name), card)
     lacking: list[str] = [each for each in params.model(name).encoder.features if each not in spec.encoder.features]
-    lacking += ["hand-made features"] if read_by(params.model(name)) and not read_by(spec) else []
+    lacking += ["hand-made features of times"] if read_by(spec) != read_by(spec, clock=card.clock) else []
     if lacking:
         console.say(f"{name}: the log has an order and no clock: it is trained without {', '.join(lacking)}")
     mark = fingerprint(params, name, card)
@@ -88,10 +88,9 @@ def _train(
 
 
 def readable(spec: Model, card: Card) -> Model:
-    """`spec` without what a log without a clock does not have: step features, and the hand-made ones, most of times."""
+    """`spec` without the step features that a log without a clock does not have."""
     features = tuple(name for name in spec.encoder.features if card.clock or not FEATURES[name].of_clock)
-    hand_made = spec.encoder.hand_made and card.clock
-    return replace(spec, encoder=replace(spec.encoder, features=features, hand_made=hand_made))
+    return replace(spec, encoder=replace(spec.encoder, features=features))
 
 
 def sizes(card: Card) -> Sizes:
@@ -101,6 +100,7 @@ def sizes(card: Card) -> Sizes:
         actions=card.actions,
         categories=card.categories,
         statistics={name: (values["mean"], values["std"]) for name, values in card.statistics.items()},
+        clock=card.clock,
     )
 
 

@@ -106,6 +106,8 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     """
     card = read_card(folder)
     chosen = features.names(spec.unit) if spec.features == "all" else tuple(spec.features)
+    if not card.clock:
+        chosen = _of_no_times(name, spec.unit, chosen)
     whose = owners(folder, PARTS)
     parts = {part: drawn(open_split(folder, part), spec, seed, whose[part]) for part in PARTS}
     if not len(parts["train"].spans):
@@ -140,6 +142,20 @@ def train(name: str, spec: Model, folder: Path, seed: int, *, final: bool = True
     return TrainedTabular(
         Tabular(spec.unit, chosen, heads), record, {part: len(rows.spans) for part, rows in parts.items()}
     )
+
+
+def _of_no_times(name: str, unit: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The chosen features that a log with an order and no clock has. Raises DataError where there are none."""
+    there = features.names(unit, clock=False)
+    left = tuple(each for each in chosen if each in there)
+    if not left:
+        raise DataError(
+            f"the log has an order and no clock, and all features of models.{name} are of times: {', '.join(chosen)}",
+            next_step="name others of docs/reference/features.md, or all",
+        )
+    if len(left) < len(chosen):
+        console.say(f"{name}: the log has an order and no clock: it is trained without hand-made features of times")
+    return left
 
 
 def table(rows: Drawn, unit: str, card: Card, chosen: tuple[str, ...], advance: Advance) -> Array:

@@ -79,7 +79,7 @@ class Trainer:
             table, self.before = associations.count(training, sizes.known)
             self.near = augmentation.Near.of(table)
             sizes = replace(sizes, associations=table)
-        sizes = replace(sizes, hand_made=read_by(spec))
+        sizes = replace(sizes, hand_made=read_by(spec, clock=sizes.clock))
         self.state = State(Network(spec, sizes).to(device.kind).train(), spec.optimiser)
         for name, head in self.state.network.heads.items():
             self.objectives[name].learn_from(training)
