@@ -229,9 +229,9 @@ def test_a_bit_that_flips_in_redis_is_no_other_step(monkeypatch: pytest.MonkeyPa
     step = Step(item="a", action="view", time=5, price=2.5)
     kept: list[bytes] = []
 
-    async def evaluate(*words: Any) -> int:
+    async def evaluate(*words: Any) -> list[int]:
         kept.append(words[-1])
-        return 1
+        return [1, 1]
 
     async def rows(*_: object) -> list[bytes]:
         (whole,) = kept

@@ -195,14 +195,14 @@ def test_an_answer_says_what_is_pinned_and_by_how_much_others_were_boosted(shop:
         "history": VISIT,
         "k": 5,
         "pins": [{"item": "new", "place": 2}, {"item": names[4], "place": 1}],
-        "boosts": [{"factor": 0.001, "items": [names[0], "gone"]}, {"factor": 2, "brands": ["x", "nobody's"]}],
+        "boosts": [{"factor": 0.001, "items": [names[0], "gone"]}, {"factor": 100, "brands": ["x", "nobody's"]}],
     }
     answer = ask("POST", "/v1/recommend", json=body).json()
     first, second, *others = answer["items"]
     assert (first["item"], first["pinned"], first["score"]) == (names[4], True, pytest.approx(free[4]["score"]))
     assert second == {"item": "new", "score": None, "pinned": True}
     assert not any("pinned" in item for item in others)
-    assert {item.get("boost") for item in others} <= {None, 2.0, 0.001, 0.002}
+    assert {item.get("boost") for item in others} <= {None, 100.0, 0.001, 0.1}
     assert [item["boost"] for item in others if item.get("brand") == "x"], "a boosted one is among them"
     assert {each["where"]: each["some"] for each in answer["unknown"]} == {
         "pins": ["new"],
