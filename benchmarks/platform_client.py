@@ -31,6 +31,7 @@ SMALL = {
     "simulator.categories": 10,
     "simulator.days": 14,
     "models.next_step.encoder.units": 16,
+    "models.next_step.encoder.hand_made": False,
     "models.next_step.budget.epochs": 1,
     "evaluation.bootstrap": 50,
     "evaluation.baselines": ["popularity"],

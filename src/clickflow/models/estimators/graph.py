@@ -7,10 +7,14 @@ import numpy as np
 OPSET, ML_OPSET, IR = 17, 3, 8
 """What onnxruntime has read for years; trees need nothing newer."""
 INPUT, OUTPUT = "features", "answers"
+FLOAT, DOUBLE = 1, 11
+"""What ONNX's TensorProto calls single and double precision."""
 
 
 class Graph:
-    """Nodes and constants in order; every method returns the name of a value of the graph, [N, …] float32."""
+    """Nodes and constants in order; every method returns the name of a value of the graph, [N, …] float32 where no
+    type is named.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []

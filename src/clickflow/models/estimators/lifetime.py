@@ -8,10 +8,11 @@ probability that is beta distributed (a, b). Gamma-Gamma: Fader, Hardie, "The Ga
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 
 import numpy as np
 
-from clickflow.models.estimators.graph import Graph
+from clickflow.models.estimators.graph import DOUBLE, FLOAT, Graph
 from clickflow.sequences.features import Array
 
 READS = ("repeat_days", "last_day_span", "first_day_tenure", "amount_day_mean")
@@ -72,17 +73,19 @@ class Lifetime:
         return np.where(x > 0, np.clip(-gone, -LIMIT, LIMIT), LIMIT)
 
     def emit(self, graph: Graph, x: str, indexes: Sequence[int]) -> str:
-        """The same of columns `indexes` of x, as nodes: [N, 5]; without differences of what is nearly equal, for single
-        precision: who buys every week buys within a month with a probability of .99999. Of onnxruntime, Sigmoid is off
-        by 1% of itself at -12, Softplus is not.
+        """The same of columns `indexes` of x, as nodes: [N, 5]; in double precision up to the end, for trees read them:
+        a last digit that differs is another leaf. Who buys every week buys within a month with a probability of .99999,
+        so nothing is a difference of what is nearly equal.
         """
-        count, span, tenure, value = (graph.columns(x, [index]) for index in indexes)
-        constant = graph.constant
+        of_x = graph.add("Cast", x, to=DOUBLE)
+        count, span, tenure, value = (graph.columns(of_x, [index]) for index in indexes)
+        constant = partial(graph.constant, kind=np.float64)
+        one = constant(1.0)
         rate = graph.add("Add", count, constant(self.r))
         until = graph.add("Add", tenure, constant(self.alpha))
         past = graph.add("Log", until)
-        ahead = graph.add("Log", graph.add("Add", graph.add("Div", constant(self.horizon), until), constant(1.0)))
-        again = graph.add("Add", graph.add("Max", count, constant(1.0)), constant(self.b - 1))
+        ahead = graph.add("Log", graph.add("Add", graph.add("Div", constant(self.horizon), until), one))
+        again = graph.add("Add", graph.add("Max", count, one), constant(self.b - 1))
         gone = graph.add(
             "Add",
             graph.add("Log", graph.add("Div", constant(self.a), again)),
@@ -93,18 +96,20 @@ class Lifetime:
         limits = constant(-LIMIT), constant(LIMIT)
         alive = graph.add("Clip", graph.add("Neg", gone), *limits)
         alive = graph.add("Where", graph.add("Greater", count, constant(0.0)), alive, constant(LIMIT))
-        log_alive = graph.add("Neg", graph.add("Softplus", graph.add("Neg", alive)))
-        p_alive, p_gone = graph.add("Exp", log_alive), graph.add("Exp", graph.add("Neg", graph.add("Softplus", alive)))
+        odds_alive = graph.add("Exp", alive)  # within LIMIT
+        p_gone = graph.add("Div", one, graph.add("Add", odds_alive, one))
+        p_alive = graph.add("Mul", odds_alive, p_gone)
+        log_alive = graph.add("Log", p_alive)
         expected_if_alive = graph.add("Mul", rate, ahead)
         silent = graph.add("Exp", graph.add("Neg", expected_if_alive))
         half = graph.add("Tanh", graph.add("Mul", expected_if_alive, constant(0.5)))  # 1 - exp(-z) = 2 t / (1 + t)
-        heard = graph.add("Div", graph.add("Add", half, half), graph.add("Add", half, constant(1.0)))
+        heard = graph.add("Div", graph.add("Add", half, half), graph.add("Add", half, one))
         log_buys = graph.add("Add", log_alive, graph.add("Log", heard))
         not_buys = graph.add("Add", p_gone, graph.add("Mul", p_alive, silent))
-        odds = graph.add("Sub", log_buys, graph.add("Log", not_buys))
+        odds = graph.add("Clip", graph.add("Sub", log_buys, graph.add("Log", not_buys)), *limits)
         expected = graph.add("Sub", graph.add("Add", log_alive, graph.add("Log", rate)), past)
         expected = graph.add("Add", expected, constant(np.log(self.horizon)))
-        bought = graph.add("Add", count, constant(1.0))
+        bought = graph.add("Add", count, one)
         total = graph.add("Add", graph.add("Mul", bought, value), constant(self.v))
         below = graph.add("Add", graph.add("Mul", bought, constant(self.p)), constant(self.q - 1))
         worth = graph.add(
@@ -112,8 +117,8 @@ class Lifetime:
             graph.add("Log", graph.add("Mul", total, constant(self.p))),
             graph.add("Log", graph.add("Max", below, constant(1e-6))),
         )
-        odds = graph.add("Clip", odds, *limits)
-        return graph.side_by_side([odds, alive, expected, worth, graph.add("Add", expected, worth)])
+        columns = graph.side_by_side([odds, alive, expected, worth, graph.add("Add", expected, worth)])
+        return graph.add("Cast", columns, to=FLOAT)
 
 
 def fit_lifetime(history: Array, horizon: float) -> Lifetime:
