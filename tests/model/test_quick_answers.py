@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from clickflow.artefact.artefact import load
-from clickflow.online import cut, laid, narrow, ranking, table, weights
+from clickflow.online import cut, laid, narrow, ranking, table, waiting, weights
 from clickflow.online import engine as engines
 from clickflow.online import served as serving
 from clickflow.online.engine import Engine
@@ -307,28 +307,32 @@ def test_an_error_is_told_to_who_asked_for_it_alone(tmp_path: Path) -> None:
     assert len(last.rankings["next_item"].items) == 2
 
 
-def test_a_second_thread_comes_in_where_many_wait_and_too_many_are_refused() -> None:
-    waiting = Waiting[int](together=3, few=2, most=4, seconds=60)
-    assert all(waiting.put(each) for each in range(4)) and not waiting.put(4)
-    assert waiting.take() == [0, 1, 2]
+@pytest.mark.parametrize("late", [False, True])
+def test_a_second_thread_comes_in_where_many_wait_or_long_and_too_many_are_refused(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LATE", 0.1 if late else 3600.0)
+    queue = Waiting[int](together=3, most=4, seconds=60)
+    assert all(queue.put(each) for each in range(4)) and not queue.put(4)
+    assert queue.take() == [0, 1, 2]
     taken: list[list[int]] = []
-    other = threading.Thread(target=lambda: taken.append(waiting.take()))
+    other = threading.Thread(target=lambda: taken.append(queue.take()))
     other.start()
     other.join(0.2)
-    assert not taken, "one that waits is left to who is at work"
-    assert waiting.put(5)
+    assert not taken, "few that wait are left to who is at work"
+    assert queue.put(5) and (late or queue.put(6))
     other.join(30)
-    assert taken == [[3, 5]]
-    assert waiting.put(6)
-    waiting.done()
-    waiting.done()
-    assert waiting.take() == [6]
+    assert taken == [[3, 5] if late else [3, 5, 6]]
+    assert queue.put(7)
+    queue.done()
+    queue.done()
+    assert queue.take() == [7]
 
 
 def test_where_the_first_has_waited_too_long_no_more_come_in() -> None:
-    waiting = Waiting[int](together=1, few=2, most=4, seconds=0)
-    assert waiting.put(1)
+    queue = Waiting[int](together=1, most=4, seconds=0)
+    assert queue.put(1)
     time.sleep(0.002)
-    assert not waiting.put(2)
-    assert waiting.take() == [1]
-    assert waiting.put(3)
+    assert not queue.put(2)
+    assert queue.take() == [1]
+    assert queue.put(3)

@@ -19,9 +19,7 @@ from clickflow.online.waiting import Waiting
 from clickflow.system.errors import ClickflowError, UsageError, nearest
 
 TOGETHER = 32
-"""Questions that are answered at once, at most."""
-FEW = 6
-"""Of fewer that wait, a second thread leaves them to the one at work: together they take less of the processor."""
+"""Questions that are answered at once, at most; a second thread comes in where so many wait."""
 MOST = 512
 """Questions that wait for a model, at most."""
 LONGEST = 1.0
@@ -29,7 +27,7 @@ LONGEST = 1.0
 WIDE = 512
 """Who asks for more items than so many is answered apart from those who do not."""
 THREADS = 2
-"""Threads that answer for a model, where there are so many cores: most of the time they are outside of Python."""
+"""Threads that answer for a model, where there are so many cores, under more than one of them can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ class Engine:
         """What is asked of a model; the threads that answer it are started with it."""
         with self._one:
             if model not in self._queues:
-                queue: Waiting[_Pending] = Waiting(together=TOGETHER, few=FEW, most=self._most, seconds=LONGEST)
+                queue: Waiting[_Pending] = Waiting(together=TOGETHER, most=self._most, seconds=LONGEST)
                 for _ in range(min(THREADS, os.cpu_count() or 1)):
                     threading.Thread(target=self._run, args=(queue,), name=f"answers of {model}", daemon=True).start()
                 self._queues[model] = queue

@@ -1,5 +1,6 @@
 """`clickflow serve`: workers of granian, each with the champions, their state and the application."""
 
+import gc
 import hashlib
 import ipaddress
 import os
@@ -29,6 +30,8 @@ from clickflow.system.paths import Paths
 
 GRACE = 10
 """Seconds that requests under way have at the end."""
+GARBAGE = 2_000, 20, 100
+"""When what nobody holds is looked for: often among the newest objects, hardly ever among all, for all else waits."""
 SWITCH = 0.0005
 """Seconds after which a thread of Python lets another one on."""
 MENDS = {
@@ -165,6 +168,7 @@ def build(params: Params, paths: Paths) -> Any:
     # models answer in threads of their own: they must not hold up who speaks HTTP, nor start threads for small products
     thrift()
     sys.setswitchinterval(SWITCH)
+    gc.set_threshold(*GARBAGE)
     threadpoolctl.threadpool_limits(1)
     serve, key, spans = params.serve, load_key(paths.home), tracer()
     engine = Engine({}, order=serve.models or params.models, most=serve.queue)

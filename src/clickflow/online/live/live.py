@@ -34,7 +34,9 @@ PARTS = ("expected", "quantile_10", "quantile_50", "quantile_90")
 
 
 def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
-    """Of each answer: its output, kind, labels, scores and fallback, as the log has them."""
+    """Of each answer: its output, kind, labels, scores and fallback, as the log has them: in tuples, which Python's
+    search for garbage, while which everybody waits, passes by.
+    """
     for output in served.outputs:
         row: dict[str, Any] = {"output": output.name, "kind": output.kind, "fallback": answer.fallback}
         if output.kind == "ranking":
@@ -46,7 +48,7 @@ def rows(answer: Answer, served: Served) -> Iterator[dict[str, Any]]:
         if values is None or output.kind not in ("classes", "probability", "amount"):
             continue
         amount = output.kind == "amount"
-        scores = (values if amount else np.exp(values)).tolist()
+        scores = tuple((values if amount else np.exp(values)).tolist())
         if not any(map(isnan, scores)):
             yield row | {"labels": PARTS if amount else served.classes[output.name], "scores": scores}
 
@@ -56,9 +58,9 @@ def _own(ranking: Ranking) -> dict[str, Any]:
     pairs = zip(ranking.items, ranking.scores, strict=True)
     own = [(item, score) for item, score in pairs if item not in ranking.pinned]
     return {
-        "labels": [item for item, _ in own],
-        "scores": [score for _, score in own],
-        "pinned": [item for item in ranking.items if item in ranking.pinned],
+        "labels": tuple(item for item, _ in own),
+        "scores": tuple(score for _, score in own),
+        "pinned": tuple(item for item in ranking.items if item in ranking.pinned),
     }
 
 

@@ -36,8 +36,10 @@ STEP, SHOWN, CLICKED, BOUGHT, DROPPED = "step", "shown", "clicked", "bought", "d
 """Kinds of outcome; dropped: so many rows, `value`, are missing."""
 Row = tuple[Table, tuple[Any, ...]]
 HOUR, DAY = 3600, 86_400
-AT_ONCE = 500
+AT_ONCE = 200
 """Rows that become columns without a pause: nothing else of Python runs meanwhile, and answers wait."""
+REST = 5.0
+"""Times as long as making them took is the pause."""
 LEFT = 60
 """Seconds after which nobody writes a file that is not in its place any more."""
 PREFIX = "hour="
@@ -218,7 +220,7 @@ class Log:
             by.setdefault((table, row[0] // (HOUR * 1_000_000)), []).append(row)
         for (table, hour), own in sorted(by.items()):
             file = self._file(table, hour)
-            write(file, self._remembered(_table(table, own)))
+            write(file, self._remembered(_table(table, own, 0.0 if self._ended.is_set() else REST)))
             self._parts.setdefault(file.parent, []).append(file)
             self.written += len(own)
 
@@ -262,7 +264,7 @@ class Log:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _table(table: Table, rows: list[tuple[Any, ...]]) -> "pa.Table":
+def _table(table: Table, rows: list[tuple[Any, ...]], rest: float) -> "pa.Table":
     import pyarrow as pa
 
     form = schema(table)
@@ -271,7 +273,12 @@ def _table(table: Table, rows: list[tuple[Any, ...]]) -> "pa.Table":
         columns = zip(form, zip(*own, strict=True), strict=True)
         return pa.table([pa.array(values, field.type) for field, values in columns], schema=form)
 
-    return pa.concat_tables([part(rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE)])
+    parts = []
+    for at in range(0, len(rows), AT_ONCE):
+        began = time.thread_time()
+        parts.append(part(rows[at : at + AT_ONCE]))
+        time.sleep(rest * (time.thread_time() - began))
+    return pa.concat_tables(parts)
 
 
 def write(file: Path, table: "pa.Table") -> None:
@@ -280,7 +287,8 @@ def write(file: Path, table: "pa.Table") -> None:
     from pyarrow import parquet
 
     sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    # ids hardly repeat: to look for those that do takes twice the time, and more room
+    parquet.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
     files.write_bytes(file, sink.getvalue().to_pybytes(), mode=0o640)
 
 
