@@ -38,8 +38,8 @@ Row = tuple[Table, tuple[Any, ...]]
 HOUR, DAY = 3600, 86_400
 AT_ONCE = 200
 """Rows that become columns without a pause: nothing else of Python runs meanwhile, and answers wait."""
-REST = 5.0
-"""Times as long as making them took is the pause."""
+REST, BRIEF = 5.0, 0.002
+"""The pause: so many times as long as making them took; and seconds, where rows are let go."""
 LEFT = 60
 """Seconds after which nobody writes a file that is not in its place any more."""
 PREFIX = "hour="
@@ -181,6 +181,7 @@ class Log:
             try:
                 with shared(self.folder):
                     self._write(rows, lost)
+                    self._let_go(rows)
                     self._tidy()
             except (OSError, ClickflowError) as error:
                 self._failed(rows, error, keep=True)
@@ -193,6 +194,12 @@ class Log:
                 if self.wrong:
                     say("the log of answers is written again")
                 self.wrong = ""
+
+    def _let_go(self, rows: list[Row]) -> None:
+        """Empty the list a few at a time: all of them at once would hold up who answers."""
+        while rows:
+            del rows[-AT_ONCE:]
+            self._ended.wait(BRIEF)
 
     def _failed(self, rows: list[Row], error: Exception, *, keep: bool) -> None:
         """The disk may have room again; a row that cannot be written never will."""
