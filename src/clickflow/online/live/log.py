@@ -179,9 +179,9 @@ class Log:
                 rows, self._rows = self._rows, []
                 lost = self.dropped - self._reported
             try:
+                made = self._made(rows, lost)
                 with shared(self.folder):
-                    self._write(rows, lost)
-                    self._let_go(rows)
+                    self._write(made)
                     self._tidy()
             except (OSError, ClickflowError) as error:
                 self._failed(rows, error, keep=True)
@@ -194,6 +194,7 @@ class Log:
                 if self.wrong:
                     say("the log of answers is written again")
                 self.wrong = ""
+                self._let_go(rows)
 
     def _let_go(self, rows: list[Row]) -> None:
         """Empty the list a few at a time: all of them at once would hold up who answers."""
@@ -217,7 +218,8 @@ class Log:
         while not self._ended.wait(self.seconds):
             self.flush()
 
-    def _write(self, rows: list[Row], lost: int) -> None:
+    def _made(self, rows: list[Row], lost: int) -> "dict[tuple[Table, int], pa.Table]":
+        """Their columns, by table and hour; with pauses, so before the folder is held: forgetting waits for that."""
         if lost:
             given = {"id": f"{self.worker}-lost-{self.dropped}", "kind": DROPPED, "value": float(lost)}
             line = (self.now(), *map(given.get, NAMES["outcomes"]))
@@ -225,9 +227,13 @@ class Log:
         by: dict[tuple[Table, int], list[tuple[Any, ...]]] = {}
         for table, row in rows:
             by.setdefault((table, row[0] // (HOUR * 1_000_000)), []).append(row)
-        for (table, hour), own in sorted(by.items()):
+        rest = 0.0 if self._ended.is_set() else REST
+        return {(table, hour): _table(table, own, rest) for (table, hour), own in sorted(by.items())}
+
+    def _write(self, made: "dict[tuple[Table, int], pa.Table]") -> None:
+        for (table, hour), own in made.items():
             file = self._file(table, hour)
-            write(file, self._remembered(_table(table, own, 0.0 if self._ended.is_set() else REST)))
+            write(file, self._remembered(own))
             self._parts.setdefault(file.parent, []).append(file)
             self.written += len(own)
 
